@@ -1,0 +1,121 @@
+/** Every failure that Spindle names: whose it is, whether trying again can help, and the error that carries it. */
+import { z } from 'zod';
+
+/** How the runtime goes on after a failure. `never`: the build fails at once. The others are retried with the delays of `stage/disposition.ts`. */
+export type RetryKind = 'never' | 'remote' | 'local' | 'bug' | 'lost';
+type Fault = 'requester' | 'operator';
+
+interface FailureKind {
+  readonly fault: Fault;
+  readonly retry: RetryKind;
+  /** What it means, for docs/errors.md. */
+  readonly means: string;
+}
+
+const requester = (means: string): FailureKind => ({ fault: 'requester', retry: 'never', means });
+const operator = (retry: RetryKind, means: string): FailureKind => ({ fault: 'operator', retry, means });
+
+/** Stable codes: never renamed, never used for something else. */
+export const failureKinds = {
+  // Requests
+  REQUEST_INVALID: requester('The request does not match the schema; the problem names each field.'),
+  RELEASE_UNKNOWN: requester('No such release in the releases file.'),
+  ARCH_UNSUPPORTED: requester('The release is not built for this architecture here.'),
+  IMAGE_TYPE_UNSUPPORTED: requester('No engine of this service makes this kind of image for this release.'),
+  ENGINE_UNSUPPORTED: requester('The engine named in the request cannot make this image here.'),
+  FEATURE_UNSUPPORTED: requester('The request uses a source or option that this service cannot serve yet.'),
+  // Resolving
+  PACKAGE_UNKNOWN: requester('No repository of the request has a package, group or capability of this name.'),
+  DEPENDENCIES_UNSOLVABLE: requester('The packages cannot be installed together; the solver says why.'),
+  KOJI_BUILD_UNKNOWN: requester('Koji has no such build.'),
+  KOJI_BUILD_NOT_COMPLETE: requester('The Koji build has not finished, failed, or was deleted.'),
+  KOJI_BUILD_NO_RPMS: requester('The Koji build has no RPM for this architecture.'),
+  REQUESTED_BUILD_CONFLICT: requester('A requested build cannot be in this image together with the rest of the request.'),
+  KOJI_UNREACHABLE: operator('remote', 'Koji did not answer, or answered with something that is not XML-RPC.'),
+  KOJI_FAULT: operator('remote', 'Koji answered with a fault that the request did not cause.'),
+  REPOSITORY_UNREACHABLE: operator('remote', 'The metadata of a repository could not be fetched.'),
+  SOLVER_FAILED: operator('local', 'The dependency solver itself broke.'),
+  // Packages
+  PACKAGE_UNREACHABLE: operator('remote', 'An RPM could not be downloaded.'),
+  PACKAGE_DIGEST_MISMATCH: operator('remote', 'A downloaded RPM is not the one that the metadata or Koji names.'),
+  PACKAGE_MISMATCH: operator('remote', 'The header of an RPM names another package than was resolved.'),
+  REPOSITORY_METADATA_FAILED: operator('local', 'createrepo_c failed.'),
+  // Images
+  ENGINE_FAILED: operator('never', 'The image tool ended with an error; its last relevant lines are the message.'),
+  ENGINE_OUTPUT_MISSING: operator('never', 'The image tool said it succeeded, but left no image.'),
+  REQUESTED_BUILD_MISSING: operator('never', 'The finished image does not hold a build that was asked for.'),
+  IMAGE_UNREADABLE: operator('never', 'The finished image could not be read back.'),
+  BOOT_TEST_BROKEN: operator('local', 'The virtual machine could not be started, so nothing was tested.'),
+  // Hosts, tools and ports
+  TOOL_MISSING: operator('never', 'A host tool is not installed on this worker.'),
+  TOOL_TIMED_OUT: operator('never', 'A host tool did not end in its time and was ended with its whole process group.'),
+  STAGE_TIMED_OUT: operator('never', 'The stage did not end in its time.'),
+  WORKER_LOST: operator('lost', 'The process that ran the stage vanished.'),
+  DISK_FULL: operator('local', 'No space was left.'),
+  FILE_MISSING: operator('local', 'A stored file is gone.'),
+  FILE_CORRUPT: operator('local', 'A stored file has other content than its digest says.'),
+  FILE_TOO_LARGE: operator('never', 'A file is larger than the bound for its kind.'),
+  PATH_REFUSED: operator('never', 'A file name would leave the directory it belongs to.'),
+  REMOTE_UNREACHABLE: operator('remote', 'Another host did not answer.'),
+  REMOTE_TOO_LARGE: operator('never', 'Another host answered with more than the bound.'),
+  REMOTE_REFUSED: operator('never', 'An address, scheme or redirect that this service does not follow.'),
+  BUS_UNAVAILABLE: operator('remote', 'The bus cannot be reached.'),
+  BUS_UNROUTABLE: operator('remote', 'No queue is bound for this event.'),
+  STORE_UNAVAILABLE: operator('remote', 'The store cannot be reached.'),
+  STATE_DIR_LOCKED: operator('never', 'Another process uses this state directory.'),
+  MAIL_UNAVAILABLE: operator('remote', 'The mail server cannot be reached.'),
+  MAIL_REFUSED: operator('never', 'The mail server refused the letter for good.'),
+  PORT_CLOSED: operator('local', 'A port was used after it was closed.'),
+  INTERNAL: operator('bug', 'Spindle has a bug; the log has the details.'),
+} as const satisfies Record<string, FailureKind>;
+
+export type FailureCode = keyof typeof failureKinds;
+export const FailureCode = z.enum(Object.keys(failureKinds) as [FailureCode, ...FailureCode[]]);
+
+/** Why a build failed, as the requester sees it. */
+export const Failure = z.object({
+  code: FailureCode,
+  stage: z.string(),
+  /** One sentence or two: what was tried, what came back, what to do now. */
+  message: z.string().max(2000),
+  fault: z.enum(['requester', 'operator']),
+  /** True where the same request may succeed later, unchanged. */
+  retryable: z.boolean(),
+  /** The last lines that matter of the tool or service that said no. */
+  details: z.array(z.string().max(2000)).max(40).optional(),
+});
+export type Failure = z.infer<typeof Failure>;
+
+/** An error with a stable code. What is thrown without one counts as INTERNAL. */
+export class SpindleError extends Error {
+  override readonly name = 'SpindleError';
+  readonly code: FailureCode;
+  readonly details: readonly string[];
+  constructor(code: FailureCode, message: string, options: { readonly cause?: unknown; readonly details?: readonly string[] } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.details = options.details ?? [];
+  }
+}
+
+const cut = (text: string, length: number) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
+
+/** An error of any kind as the failure of a build. Errors without a code show no inner text: it may hold what the requester must not see. */
+export function failureOf(error: unknown, stage: string): Failure {
+  if (error instanceof SpindleError) {
+    const kind = failureKinds[error.code];
+    return {
+      code: error.code,
+      stage,
+      message: cut(error.message, 2000),
+      fault: kind.fault,
+      retryable: kind.fault === 'operator',
+      ...(error.details.length > 0 ? { details: error.details.slice(-40).map((line) => cut(line, 2000)) } : {}),
+    };
+  }
+  return { code: 'INTERNAL', stage, message: `Spindle broke in ${stage}; the operator's log has the reason.`, fault: 'operator', retryable: true };
+}
+
+export function retryKindOf(error: unknown): RetryKind {
+  return error instanceof SpindleError ? failureKinds[error.code].retry : 'bug';
+}

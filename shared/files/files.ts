@@ -1,0 +1,32 @@
+/** The files port: byte sequences under keys. Large things (images, packages, logs) live here; records only name them. */
+
+/** Segments of letters, digits and `._+~@-`, joined by `/`; no segment is `.` or `..` or begins with a dot. At most 512 characters. */
+export type FileKey = string;
+
+export type FileSource = Uint8Array | string | AsyncIterable<Uint8Array> | { readonly path: string };
+
+export interface Files {
+  /**
+   * Stores the whole source or nothing: a reader never sees a part of it. After it resolves the file survives a crash. With `ifAbsent` an existing file is left as it is
+   * and `false` comes back. A string is stored as UTF-8. `{path}` may be hard-linked: its content must not change afterwards.
+   */
+  put(key: FileKey, source: FileSource, options?: { readonly ifAbsent?: boolean; readonly signal?: AbortSignal }): Promise<boolean>;
+  /** The bytes from `start` to `end` (both inclusive, as in HTTP ranges), or undefined where there is no such file. `size` is the whole file's. */
+  get(
+    key: FileKey,
+    range?: { readonly start?: number; readonly end?: number },
+  ): Promise<{ readonly size: number; readonly body: AsyncIterable<Uint8Array> } | undefined>;
+  stat(key: FileKey): Promise<{ readonly size: number; readonly modifiedAt: number } | undefined>;
+  /** Keys below `prefix/`, sorted. */
+  list(prefix: FileKey): Promise<readonly FileKey[]>;
+  /** Makes `to` the same file as `from`, replacing. Rejects with FILE_MISSING where `from` is not there. */
+  copy(from: FileKey, to: FileKey): Promise<void>;
+  /** Removes a file; no error where there is none. */
+  remove(key: FileKey): Promise<void>;
+  /**
+   * Puts a copy at a local path that does not exist yet, by hard link where that can be: the caller must not write to it. Rejects with FILE_MISSING.
+   */
+  place(key: FileKey, path: string): Promise<void>;
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
