@@ -1,0 +1,167 @@
+/** The workspace port on a local directory: one folder a run, unmounted and removed at its end, whatever the tools left in it. */
+import type { Stats } from 'node:fs';
+import { constants } from 'node:fs';
+import { lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { SpindleError } from '../build/failure.ts';
+import { storeLocalFile } from '../files/content.ts';
+import { contentKey } from '../files/content-ref.ts';
+import type { Files } from '../files/files.ts';
+import type { Programs } from '../programs/programs.ts';
+import { directoryLabel, segmentsOf } from './paths.ts';
+import type { Workspace, Workspaces } from './workspace.ts';
+
+export interface LocalWorkspacesOptions {
+  /** Holds one directory a run; best on the same file system as the stored files, so that they can be linked. Made where it is missing. */
+  readonly directory: string;
+  readonly files: Files;
+  /** Whose directories these are. After a restart under the same name `sweep` takes what the predecessor left, so no two living processes share one. */
+  readonly owner: string;
+  /** Runs `umount` where a tool left a mount. Without it such a workspace is left for the next sweep. */
+  readonly programs?: Programs;
+}
+
+export function localWorkspaces({ directory, files, owner, programs }: LocalWorkspacesOptions): Workspaces {
+  const prefix = `${directoryLabel(owner).replaceAll('-', '_')}-`;
+  const living = new Set<string>();
+  return {
+    create: async (label) => {
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      const root = await realpath(directory);
+      // mkdtemp makes it with mode 0700.
+      const path = await mkdtemp(join(root, `${prefix}${directoryLabel(label)}-`));
+      living.add(path);
+      return localWorkspace(path, files, async () => {
+        await removeTree(path, programs);
+        living.delete(path);
+      });
+    },
+    sweep: async () => {
+      const root = await realpath(directory).catch(() => undefined);
+      if (root === undefined) return 0;
+      let count = 0;
+      for (const name of await readdir(root)) {
+        const path = join(root, name);
+        if (!name.startsWith(prefix) || living.has(path)) continue;
+        await removeTree(path, programs);
+        count += 1;
+      }
+      return count;
+    },
+  };
+}
+
+function localWorkspace(root: string, files: Files, dispose: () => Promise<void>): Workspace {
+  let disposed: Promise<void> | undefined;
+
+  /** The absolute path. What a tool wrote is not trusted: a symbolic link in it must not lead out of the workspace either. */
+  const inside = async (relative: string): Promise<string> => {
+    const path = join(root, ...segmentsOf(relative));
+    for (let parent = dirname(path); parent.length > root.length; parent = dirname(parent)) {
+      const real = await realpath(parent).catch(() => undefined);
+      if (real === undefined) continue;
+      if (real !== root && !real.startsWith(`${root}/`)) {
+        throw new SpindleError('PATH_REFUSED', `the path ${JSON.stringify(relative.slice(0, 200))} leads out of its workspace by a symbolic link`);
+      }
+      break;
+    }
+    return path;
+  };
+  /** Where something is made: its folders too. */
+  const room = async (relative: string): Promise<string> => {
+    const path = await inside(relative);
+    await mkdir(dirname(path), { recursive: true });
+    return path;
+  };
+  const missing = (relative: string) => new SpindleError('FILE_MISSING', `the workspace has no file ${relative.slice(0, 200)}`);
+  const look = async (relative: string): Promise<Stats | undefined> => {
+    const stats = await lstat(await inside(relative)).catch(ignoreMissing);
+    return stats?.isFile() ? stats : undefined;
+  };
+
+  const read = async (relative: string, bytesMax: number): Promise<Uint8Array> => {
+    const path = await inside(relative);
+    const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ELOOP' || error.code === 'ENXIO') throw missing(relative);
+      throw error;
+    });
+    try {
+      const stats = await handle.stat();
+      if (!stats.isFile()) throw missing(relative);
+      if (stats.size > bytesMax) {
+        throw new SpindleError('FILE_TOO_LARGE', `${relative.slice(0, 200)} in the workspace has ${stats.size} bytes; at most ${bytesMax} are read`);
+      }
+      return await handle.readFile();
+    } finally {
+      await handle.close();
+    }
+  };
+
+  return {
+    path: root,
+    write: async (relative, content) => writeFile(await room(relative), content),
+    makeDirectory: async (relative) => {
+      await mkdir(await inside(relative), { recursive: true });
+    },
+    read,
+    readText: async (relative, bytesMax) => new TextDecoder().decode(await read(relative, bytesMax)),
+    size: async (relative) => (await look(relative))?.size,
+    list: async (relative) => {
+      const path = await inside(relative);
+      if (!(await lstat(path).catch(ignoreMissing))?.isDirectory()) return [];
+      return (await readdir(path)).sort();
+    },
+    move: async (from, to) => {
+      const source = await inside(from);
+      if (!(await lstat(source).catch(ignoreMissing))) throw missing(from);
+      await rename(source, await room(to));
+    },
+    remove: async (relative) => {
+      if (segmentsOf(relative).length === 0) throw new SpindleError('PATH_REFUSED', 'a workspace is removed by disposing of it');
+      await rm(await inside(relative), { recursive: true, force: true });
+    },
+    place: async (ref, relative) => {
+      const path = await room(relative);
+      await files.place(contentKey(ref.sha256), path);
+      const stats = await lstat(path);
+      if (stats.size !== ref.size) {
+        throw new SpindleError('FILE_CORRUPT', `stored file sha256:${ref.sha256} has ${stats.size} bytes instead of ${ref.size}`);
+      }
+    },
+    store: async (relative, signal) => {
+      if (!(await look(relative))) throw missing(relative);
+      return storeLocalFile(files, await inside(relative), signal);
+    },
+    dispose: () => {
+      disposed ??= dispose().catch(() => {});
+      return disposed;
+    },
+  };
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
+  throw error;
+}
+
+/** Mounts below are undone first, the innermost before the outer. Where one stays, nothing is removed: what is mounted there may be somebody's files. */
+async function removeTree(path: string, programs: Programs | undefined): Promise<void> {
+  try {
+    for (const mount of await mountsBelow(path)) {
+      await programs?.run({ command: 'umount', args: ['-l', '--', mount], deadlineMs: 30_000 }).catch(() => {});
+    }
+    if ((await mountsBelow(path)).length > 0) return;
+    await rm(path, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
+  } catch {
+    // The next sweep tries again; a run must not fail because its leavings could not be removed.
+  }
+}
+
+async function mountsBelow(path: string): Promise<readonly string[]> {
+  const text = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '');
+  return text
+    .split('\n')
+    .map((line) => (line.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))))
+    .filter((mount) => mount === path || mount.startsWith(`${path}/`))
+    .reverse();
+}
