@@ -6,6 +6,7 @@ import type { BuildState } from '../build/states.ts';
 import type { Clock } from '../clock/clock.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Emitted, Event, EventDefinition } from '../events/define.ts';
+import type { FileRef } from '../files/content-ref.ts';
 import type { Files } from '../files/files.ts';
 import type { Programs } from '../programs/programs.ts';
 import type { ReleasesFile } from '../releases/releases.ts';
@@ -24,6 +25,8 @@ export interface StageContext extends StagePorts {
   readonly buildId: string;
   /** The request as it was accepted. */
   readonly request: SingleBuildRequest;
+  /** A retry of the very same packages: the resolution to use again. Null where packages are to be found anew. */
+  readonly pinnedResolution: FileRef | null;
   /** 1 on the first try of this stage. */
   readonly attempt: number;
   /** Fires on cancel, stop, deadline and a lost lease. The handler then rejects with its reason as soon as it can. */
