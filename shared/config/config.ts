@@ -1,0 +1,225 @@
+/** The settings: one schema of the environment, read once, every problem named at once. The only file that reads `process.env`. */
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { distance } from 'fastest-levenshtein';
+import { z } from 'zod';
+import { Secret } from './secret.ts';
+
+export interface Listen {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What the embedded service needs to start. Paths are absolute; URLs have no slash at the end. */
+export interface Config {
+  readonly bus: { readonly scheme: 'embedded' };
+  readonly store: { readonly scheme: 'file'; readonly path: string };
+  readonly files: { readonly scheme: 'file'; readonly path: string };
+  readonly mail: { readonly scheme: 'file'; readonly path: string };
+  readonly stateDir: string;
+  readonly listen: Listen;
+  /** Where people and letters find this service. */
+  readonly publicUrl: string;
+  readonly logLevel: LogLevel;
+  readonly auth: 'none';
+  /** Absent: the shipped file. */
+  readonly releasesFile?: string;
+  /** Builds between `resolving` and their end at once; the others stay `queued`. */
+  readonly buildsInFlightMax: number;
+  /** Images that this process builds at once. */
+  readonly builderSlots: number;
+  /** Settings that look like ours but are not: sentences for the log. */
+  readonly warnings: readonly string[];
+}
+
+const logLevels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** Every setting that is wrong or missing. Its message is what the operator reads; the entry point then exits with 78 (EX_CONFIG). */
+export class ConfigProblem extends Error {
+  override readonly name = 'ConfigProblem';
+  readonly problems: readonly { readonly variable: string; readonly message: string }[];
+  constructor(problems: readonly { readonly variable: string; readonly message: string }[]) {
+    super(`The settings are not usable:\n${problems.map(({ variable, message }) => `  ${variable}: ${message}`).join('\n')}`);
+    this.problems = problems;
+  }
+}
+
+/** What each port's scheme will mean, so that a setting for a later version is told apart from a mistake. */
+const laterSchemes: Readonly<Record<string, readonly string[]>> = {
+  SPINDLE_BUS_URL: ['amqp', 'amqps'],
+  SPINDLE_STORE_URL: ['mongodb', 'mongodb+srv'],
+  SPINDLE_FILES_URL: ['s3', 'ftp', 'ftps', 'sftp'],
+  SPINDLE_MAIL_URL: ['smtp', 'smtps'],
+  SPINDLE_FEED_URL: ['amqp', 'amqps'],
+};
+
+const schemeOf = (text: string): string | undefined => /^([a-z][a-z0-9+.-]*):/i.exec(text)?.[1]?.toLowerCase();
+
+/** Messages name the scheme only: the rest of the URL may hold a password. */
+function refusedScheme(variable: string, text: string, served: string): string {
+  const scheme = schemeOf(text);
+  if (scheme === undefined) return `is not a URL; this version serves ${served}`;
+  if (laterSchemes[variable]?.includes(scheme)) return `${scheme}: comes with a later version of Spindle; this one serves ${served}`;
+  return `has the unknown scheme ${scheme}:; this version serves ${served}`;
+}
+
+/** `file:`, `file:relative/path`, `file:/path` or `file:///path` → the path as written, empty for the place under the state directory. */
+function filePath(text: string): string | undefined {
+  const rest = text.slice('file:'.length);
+  if (/[\0?#]/.test(rest)) return undefined;
+  if (!rest.startsWith('/')) return rest;
+  try {
+    return fileURLToPath(new URL(text));
+  } catch {
+    return undefined;
+  }
+}
+
+const fileUrl = (variable: string, served = '`file:` or `file:///a/path`') =>
+  z
+    .instanceof(Secret)
+    .optional()
+    .transform((url, context) => {
+      const text = url?.reveal() ?? 'file:';
+      const path = schemeOf(text) === 'file' ? filePath(text) : undefined;
+      if (path !== undefined) return path;
+      context.addIssue({
+        code: 'custom',
+        message: schemeOf(text) === 'file' ? 'is not a file URL of this host such as file:///var/lib/spindle' : refusedScheme(variable, text, served),
+      });
+      return z.NEVER;
+    });
+
+const text = z.instanceof(Secret).transform((value) => value.reveal());
+const count = (max: number) =>
+  text.pipe(
+    z
+      .string()
+      .regex(/^\d{1,6}$/, 'is not a whole number')
+      .transform(Number)
+      .pipe(z.number().min(1, 'must be at least 1').max(max, `must be at most ${max}`)),
+  );
+
+const listen = text.transform((value, context): Listen => {
+  const match = /^(?:\[([0-9a-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/i.exec(value);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || !(port <= 65_535)) {
+    context.addIssue({ code: 'custom', message: 'is not HOST:PORT such as 127.0.0.1:8080 or [::1]:8080' });
+    return z.NEVER;
+  }
+  return { host, port };
+});
+
+const publicUrl = text.transform((value, context) => {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password || url.search || url.hash) {
+    context.addIssue({ code: 'custom', message: 'is not an http or https URL without user, query and fragment' });
+    return z.NEVER;
+  }
+  return url.href.replace(/\/+$/, '');
+});
+
+const Environment = z.object({
+  SPINDLE_BUS_URL: z
+    .instanceof(Secret)
+    .optional()
+    .superRefine((url, context) => {
+      const value = url?.reveal() ?? 'embedded:';
+      if (value !== 'embedded:') context.addIssue({ code: 'custom', message: refusedScheme('SPINDLE_BUS_URL', value, '`embedded:`') });
+    }),
+  SPINDLE_STORE_URL: fileUrl('SPINDLE_STORE_URL'),
+  SPINDLE_FILES_URL: fileUrl('SPINDLE_FILES_URL'),
+  SPINDLE_MAIL_URL: fileUrl('SPINDLE_MAIL_URL'),
+  SPINDLE_FEED_URL: z
+    .instanceof(Secret)
+    .optional()
+    .superRefine((url, context) => {
+      if (url) context.addIssue({ code: 'custom', message: refusedScheme('SPINDLE_FEED_URL', url.reveal(), 'none: leave it unset') });
+    }),
+  SPINDLE_STATE_DIR: text.pipe(z.string().refine((path) => !path.includes('\0'), 'is not a path')).optional(),
+  SPINDLE_PUBLIC_URL: publicUrl.optional(),
+  SPINDLE_LISTEN: listen.optional(),
+  SPINDLE_LOG_LEVEL: text.pipe(z.enum(logLevels, { error: `is not one of ${logLevels.join(', ')}` })).optional(),
+  SPINDLE_AUTH: text
+    .pipe(
+      z.string().superRefine((value, context) => {
+        if (value === 'none') return;
+        const later = value === 'tokens' || value === 'oidc';
+        context.addIssue({
+          code: 'custom',
+          message: later ? `${value} comes with a later version of Spindle; this one serves none` : 'is not one of none, tokens, oidc',
+        });
+      }),
+    )
+    .optional(),
+  SPINDLE_RELEASES_FILE: text.pipe(z.string().refine((path) => !path.includes('\0'), 'is not a path')).optional(),
+  SPINDLE_BUILDS_IN_FLIGHT_MAX: count(1000).optional(),
+  SPINDLE_BUILDER_SLOTS: count(256).optional(),
+});
+
+/** Read by others than the service (the command-line client, the test runner): not ours to judge. */
+const foreignVariables = /^SPINDLE_(URL|TOKEN|TEST_.*)$/;
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}
+
+const urlOf = ({ host, port }: Listen) => `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+
+/**
+ * Reads the settings. An empty variable counts as unset. Throws one ConfigProblem that names every variable that is wrong.
+ * Relative paths are below `cwd`.
+ */
+export function readConfig(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+  host: { readonly cwd: string; readonly cores: number } = { cwd: process.cwd(), cores: availableParallelism() },
+): Config {
+  const given = Object.entries(environment).filter(([name, value]) => name.startsWith('SPINDLE_') && value);
+  // Everything is wrapped before the schema sees it, so that no message of the schema library can quote a value.
+  const parsed = Environment.safeParse(Object.fromEntries(given.map(([name, value]) => [name, new Secret(value ?? '')])));
+  const problems = parsed.error?.issues.map(({ path, message }) => ({ variable: String(path[0]), message })) ?? [];
+  const listens = parsed.data?.SPINDLE_LISTEN ?? { host: '127.0.0.1', port: 8080 };
+  if (parsed.success && !isLoopback(listens.host)) {
+    problems.push({ variable: 'SPINDLE_LISTEN', message: `${listens.host} is not a loopback address, and SPINDLE_AUTH=none serves no other` });
+  }
+  if (!parsed.success || problems.length > 0) throw new ConfigProblem(problems);
+  const settings = parsed.data;
+  const stateDir = resolve(host.cwd, settings.SPINDLE_STATE_DIR ?? '.spindle');
+  const below = (path: string, name: string) => (path === '' ? resolve(stateDir, name) : resolve(host.cwd, path));
+  return deepFreeze({
+    bus: { scheme: 'embedded' as const },
+    store: { scheme: 'file' as const, path: below(settings.SPINDLE_STORE_URL, 'store') },
+    files: { scheme: 'file' as const, path: below(settings.SPINDLE_FILES_URL, 'files') },
+    mail: { scheme: 'file' as const, path: below(settings.SPINDLE_MAIL_URL, 'mail') },
+    stateDir,
+    listen: listens,
+    publicUrl: settings.SPINDLE_PUBLIC_URL ?? urlOf(listens),
+    logLevel: settings.SPINDLE_LOG_LEVEL ?? 'info',
+    auth: 'none' as const,
+    ...(settings.SPINDLE_RELEASES_FILE === undefined ? {} : { releasesFile: resolve(host.cwd, settings.SPINDLE_RELEASES_FILE) }),
+    buildsInFlightMax: settings.SPINDLE_BUILDS_IN_FLIGHT_MAX ?? 4,
+    builderSlots: settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2))),
+    warnings: given.map(([name]) => name).flatMap(unknownVariable),
+  });
+}
+
+/** The same settings once the port is known: `SPINDLE_LISTEN` may name port 0, and the public URL follows where it was derived from it. */
+export function withPort(config: Config, port: number): Config {
+  const listens = { ...config.listen, port };
+  return deepFreeze({ ...config, listen: listens, publicUrl: config.publicUrl === urlOf(config.listen) ? urlOf(listens) : config.publicUrl });
+}
+
+function unknownVariable(name: string): readonly string[] {
+  const known = Object.keys(Environment.shape);
+  if (known.includes(name) || foreignVariables.test(name)) return [];
+  const nearest = known.reduce((best, candidate) => (distance(name, candidate) < distance(name, best) ? candidate : best));
+  return [`${name} is not a setting of Spindle and does nothing; the nearest one is ${nearest}`];
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) deepFreeze(inner);
+  return Object.freeze(value);
+}
