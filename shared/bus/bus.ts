@@ -7,6 +7,8 @@ export interface Message {
   readonly id: string;
   readonly routingKey: string;
   readonly body: string;
+  /** False: where no queue is bound, nobody needs to know, and `publish` resolves. True where left out. */
+  readonly mandatory?: boolean;
 }
 
 export interface Delivery extends Message {
