@@ -1,0 +1,174 @@
+/** Settings and the releases file: defaults, every problem at once, and nothing secret in a message. */
+import { inspect } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import { ConfigProblem, readConfig, withPort } from '../../shared/config/config.ts';
+import { Secret } from '../../shared/config/secret.ts';
+import { createLog } from '../../shared/log/log.ts';
+import { loadReleases, parseReleases, ReleasesProblem } from '../../shared/releases/load.ts';
+
+const host = { cwd: '/home/spindle', cores: 6 };
+
+function problemsOf(environment: Record<string, string>): Record<string, string> {
+  try {
+    readConfig(environment, host);
+  } catch (error) {
+    if (error instanceof ConfigProblem) return Object.fromEntries(error.problems.map(({ variable, message }) => [variable, message]));
+    throw error;
+  }
+  return {};
+}
+
+describe('settings', () => {
+  test('an empty environment is the embedded service on loopback', () => {
+    expect(readConfig({ PATH: '/bin', SPINDLE_STATE_DIR: '' }, host)).toEqual({
+      bus: { scheme: 'embedded' },
+      store: { scheme: 'file', path: '/home/spindle/.spindle/store' },
+      files: { scheme: 'file', path: '/home/spindle/.spindle/files' },
+      mail: { scheme: 'file', path: '/home/spindle/.spindle/mail' },
+      stateDir: '/home/spindle/.spindle',
+      listen: { host: '127.0.0.1', port: 8080 },
+      publicUrl: 'http://127.0.0.1:8080',
+      logLevel: 'info',
+      auth: 'none',
+      buildsInFlightMax: 4,
+      builderSlots: 3,
+      warnings: [],
+    });
+  });
+
+  test('given values are used, paths are absolute, the value cannot be changed', () => {
+    const config = readConfig(
+      {
+        SPINDLE_STATE_DIR: 'state',
+        SPINDLE_FILES_URL: 'file:///srv/spindle%20files',
+        SPINDLE_MAIL_URL: 'file:letters',
+        SPINDLE_LISTEN: '[::1]:9000',
+        SPINDLE_PUBLIC_URL: 'https://images.example.org/spindle/',
+        SPINDLE_LOG_LEVEL: 'debug',
+        SPINDLE_RELEASES_FILE: 'releases.yaml',
+        SPINDLE_BUILDS_IN_FLIGHT_MAX: '12',
+        SPINDLE_BUILDER_SLOTS: '1',
+      },
+      host,
+    );
+    expect(config).toMatchObject({
+      stateDir: '/home/spindle/state',
+      store: { path: '/home/spindle/state/store' },
+      files: { path: '/srv/spindle files' },
+      mail: { path: '/home/spindle/letters' },
+      listen: { host: '::1', port: 9000 },
+      publicUrl: 'https://images.example.org/spindle',
+      releasesFile: '/home/spindle/releases.yaml',
+      buildsInFlightMax: 12,
+      builderSlots: 1,
+    });
+    expect(Object.isFrozen(config) && Object.isFrozen(config.listen)).toBe(true);
+  });
+
+  test('builder slots are half the cores, at least one and at most four', () => {
+    expect([1, 2, 3, 8, 64].map((cores) => readConfig({}, { ...host, cores }).builderSlots)).toEqual([1, 1, 1, 4, 4]);
+  });
+
+  test('one error names every bad variable', () => {
+    const problems = problemsOf({
+      SPINDLE_BUS_URL: 'kafka://x',
+      SPINDLE_STORE_URL: 'nonsense',
+      SPINDLE_LISTEN: '8080',
+      SPINDLE_PUBLIC_URL: 'ftp://x',
+      SPINDLE_LOG_LEVEL: 'loud',
+      SPINDLE_AUTH: 'ldap',
+      SPINDLE_BUILDS_IN_FLIGHT_MAX: '0',
+      SPINDLE_BUILDER_SLOTS: '1e3',
+    });
+    expect(problems).toEqual({
+      SPINDLE_BUS_URL: 'has the unknown scheme kafka:; this version serves `embedded:`',
+      SPINDLE_STORE_URL: 'is not a URL; this version serves `file:` or `file:///a/path`',
+      SPINDLE_LISTEN: 'is not HOST:PORT such as 127.0.0.1:8080 or [::1]:8080',
+      SPINDLE_PUBLIC_URL: 'is not an http or https URL without user, query and fragment',
+      SPINDLE_LOG_LEVEL: 'is not one of fatal, error, warn, info, debug, trace, silent',
+      SPINDLE_AUTH: 'is not one of none, tokens, oidc',
+      SPINDLE_BUILDS_IN_FLIGHT_MAX: 'must be at least 1',
+      SPINDLE_BUILDER_SLOTS: 'is not a whole number',
+    });
+  });
+
+  test('what comes with a later version says so and shows no password', () => {
+    const environment = {
+      SPINDLE_BUS_URL: 'amqps://user:hunter2@broker/vhost',
+      SPINDLE_STORE_URL: 'mongodb://user:hunter2@db/spindle',
+      SPINDLE_FILES_URL: 's3://bucket/prefix?secret=hunter2',
+      SPINDLE_MAIL_URL: 'smtp://user:hunter2@mail',
+      SPINDLE_FEED_URL: 'amqps://user:hunter2@rabbitmq',
+      SPINDLE_AUTH: 'oidc',
+    };
+    const problems = problemsOf(environment);
+    expect(Object.keys(problems).sort()).toEqual(Object.keys(environment).sort());
+    for (const message of Object.values(problems)) expect(message).toContain('comes with a later version of Spindle');
+    let shown = '';
+    try {
+      readConfig(environment, host);
+    } catch (error) {
+      shown = `${error}${inspect(error)}${JSON.stringify(error)}`;
+    }
+    expect(shown).toContain('SPINDLE_MAIL_URL');
+    expect(shown).not.toContain('hunter2');
+  });
+
+  test('without sign-in only loopback is served', () => {
+    for (const listen of ['0.0.0.0:80', '[::]:80', 'example.org:80', '192.168.1.1:80', '10.127.0.0:1'])
+      expect(problemsOf({ SPINDLE_LISTEN: listen })).toHaveProperty('SPINDLE_LISTEN');
+    for (const listen of ['127.0.0.1:0', 'localhost:80', '127.1.2.3:80', '[::1]:65535']) expect(problemsOf({ SPINDLE_LISTEN: listen })).toEqual({});
+    expect(problemsOf({ SPINDLE_LISTEN: '127.0.0.1:65536' })).toHaveProperty('SPINDLE_LISTEN');
+  });
+
+  test('a mistyped name is reported with its nearest, those of others are left alone', () => {
+    const { warnings } = readConfig({ SPINDLE_BUILDER_SLOT: '2', SPINDLE_URL: 'http://x', SPINDLE_TOKEN: 'hunter2' }, host);
+    expect(warnings).toEqual(['SPINDLE_BUILDER_SLOT is not a setting of Spindle and does nothing; the nearest one is SPINDLE_BUILDER_SLOTS']);
+  });
+
+  test('a port that is known late moves the public URL only where that followed the address', () => {
+    expect(withPort(readConfig({ SPINDLE_LISTEN: '127.0.0.1:0' }, host), 4711)).toMatchObject({ listen: { port: 4711 }, publicUrl: 'http://127.0.0.1:4711' });
+    const fixed = readConfig({ SPINDLE_LISTEN: '127.0.0.1:0', SPINDLE_PUBLIC_URL: 'https://x.example' }, host);
+    expect(withPort(fixed, 4711).publicUrl).toBe('https://x.example');
+  });
+});
+
+test('a secret prints as asterisks wherever it goes, and so do secret fields in the log', () => {
+  const secret = new Secret('hunter2');
+  expect([`${secret}`, JSON.stringify({ secret }), inspect({ secret }), String(secret)].join()).not.toContain('hunter2');
+  expect(secret.reveal()).toBe('hunter2');
+  const lines: string[] = [];
+  const log = createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } });
+  log.info({ secret, token: 'hunter2', request: { headers: { authorization: 'Bearer hunter2' } }, mail: { password: 'hunter2' } }, 'connected');
+  const written = lines.join('');
+  expect(written).toContain('"msg":"connected"');
+  expect(written).not.toContain('hunter2');
+});
+
+describe('releases', () => {
+  test('the shipped file holds Fedora and, where the sample site runs, the sample', async () => {
+    const shipped = await loadReleases();
+    expect(shipped.needs).toEqual(['SAMPLE_SITE']);
+    expect(shipped.fill({}).releases.map(({ id }) => id)).toEqual(['43', '44', '45', 'rawhide']);
+    const filled = shipped.fill({ SAMPLE_SITE: 'http://127.0.0.1:4711' });
+    expect(filled.releases.map(({ id }) => id)).toEqual(['43', '44', '45', 'rawhide', 'sample', 'sample-unsigned']);
+    expect(filled.releases.find(({ id }) => id === 'sample')?.koji?.hub).toBe('http://127.0.0.1:4711/kojihub');
+    expect(JSON.stringify(filled)).not.toMatch(/\$\{/);
+    expect(filled.releases.find(({ id }) => id === '43')?.sigkeys).toEqual(['31645531']);
+  });
+
+  test('a bad file names every place', () => {
+    const bad = 'releases:\n  - {id: x, name: X, arches: [], repositories: [{id: r, role: stable}], engines: {live: magic}, colour: red}\n';
+    const read = () => parseReleases(bad, 'releases.yaml');
+    expect(read).toThrow(ReleasesProblem);
+    for (const place of ['releases.0.arches', 'releases.0.repositories.0', 'releases.0.engines.live', 'colour']) expect(read).toThrow(place);
+    expect(() => parseReleases('releases: [', 'f')).toThrow('f is not YAML');
+    expect(() => parseReleases('', 'f')).toThrow('f is not YAML');
+    expect(() => parseReleases('- 1', 'f')).toThrow('the whole file');
+    expect(() => parseReleases(`releases:\n  - {id: "$\{HOME}"}`, 'f')).toThrow(/unknown placeholder \$\{HOME\}/);
+  });
+
+  test('a missing file is one readable problem', async () => {
+    await expect(loadReleases('/nowhere/releases.yaml')).rejects.toThrow('The releases file /nowhere/releases.yaml cannot be read');
+  });
+});
