@@ -25,7 +25,9 @@ export interface EgressAnswer {
  */
 export interface Egress {
   fetchText(request: EgressRequest): Promise<EgressAnswer & { readonly text: string }>;
-  /** Streams the body into a new file at `path` (removed again on any error) and hashes it on the way. */
+  /**
+   * Streams the body of a 200 into a new file at `path` (removed again on any error) and hashes it on the way. With any other status nothing is written, and the size is 0.
+   */
   download(request: EgressRequest, path: string): Promise<EgressAnswer & { readonly sha256: string; readonly size: number }>;
   close(): Promise<void>;
 }

@@ -1,0 +1,142 @@
+/** What every adapter of the egress port promises, as one suite. */
+import { createHash } from 'node:crypto';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Egress } from '../../shared/egress/egress.ts';
+
+/**
+ * A host that answers alike for every adapter: `/text` with `hello`; `/echo` with method, content type and body; `/missing` with 404 and `not here`; `/hop/N` with N redirects and then
+ * `arrived`; `/to-file` redirects to a file: URL; `/moved` answers 302 to `/text`; `/kept` 307 to `/echo`; `/announced` and `/unannounced` with 5,000 bytes; `/stalls` never ends;
+ * `/cut` ends in the middle.
+ */
+export interface EgressUnderTest {
+  readonly egress: Egress;
+  readonly base: string;
+  /** A URL where nothing listens. */
+  readonly nobody: string;
+  readonly pathOf: (name: string) => string;
+  readonly read: (path: string) => Promise<Uint8Array | undefined>;
+  readonly close?: () => Promise<void>;
+}
+
+export function egressContract(name: string, make: () => Promise<EgressUnderTest>): void {
+  describe(`egress: ${name}`, () => {
+    const made: EgressUnderTest[] = [];
+    const adapter = async () => {
+      const one = await make();
+      made.push(one);
+      return one;
+    };
+    afterEach(async () => {
+      for (const one of made.splice(0)) {
+        await one.egress.close();
+        await one.close?.();
+      }
+    });
+    const bounds = { bytesMax: 1000, deadlineMs: 10_000 };
+
+    it('fetches a text with its status, headers and final URL', async () => {
+      const { egress, base } = await adapter();
+      const answer = await egress.fetchText({ url: `${base}/text`, ...bounds });
+      expect(answer).toMatchObject({ status: 200, text: 'hello', url: `${base}/text`, headers: { 'content-type': 'text/plain' } });
+    });
+
+    it('sends method, headers and body', async () => {
+      const { egress, base } = await adapter();
+      const request = { url: `${base}/echo`, method: 'POST', headers: { 'Content-Type': 'text/xml' }, body: '<a/>', ...bounds } as const;
+      expect((await egress.fetchText(request)).text).toBe('POST text/xml <a/>');
+    });
+
+    it('takes every status as an answer', async () => {
+      const { egress, base } = await adapter();
+      expect(await egress.fetchText({ url: `${base}/missing`, ...bounds })).toMatchObject({ status: 404, text: 'not here' });
+    });
+
+    it('downloads into a new file and hashes it', async () => {
+      const { egress, base, pathOf, read } = await adapter();
+      const sha256 = createHash('sha256').update('hello').digest('hex');
+      const answer = await egress.download({ url: `${base}/text`, ...bounds }, pathOf('a'));
+      expect(answer).toMatchObject({ status: 200, size: 5, sha256 });
+      expect(Buffer.from((await read(pathOf('a'))) ?? []).toString()).toBe('hello');
+    });
+
+    it('leaves no file where the status is not 200', async () => {
+      const { egress, base, pathOf, read } = await adapter();
+      expect(await egress.download({ url: `${base}/missing`, ...bounds }, pathOf('a'))).toMatchObject({ status: 404, size: 0 });
+      expect(await read(pathOf('a'))).toBeUndefined();
+    });
+
+    it('follows 5 redirects and no sixth', async () => {
+      const { egress, base } = await adapter();
+      expect(await egress.fetchText({ url: `${base}/hop/5`, ...bounds })).toMatchObject({ text: 'arrived', url: `${base}/hop/0` });
+      await expect(egress.fetchText({ url: `${base}/hop/6`, ...bounds })).rejects.toMatchObject({
+        code: 'REMOTE_REFUSED',
+        message: expect.stringContaining('5 times'),
+      });
+    });
+
+    it('keeps a POST a POST, or refuses', async () => {
+      const { egress, base } = await adapter();
+      const post = { method: 'POST', headers: { 'content-type': 'text/xml' }, body: '<a/>', ...bounds } as const;
+      expect((await egress.fetchText({ url: `${base}/kept`, ...post })).text).toBe('POST text/xml <a/>');
+      await expect(egress.fetchText({ url: `${base}/moved`, ...post })).rejects.toMatchObject({ code: 'REMOTE_REFUSED' });
+    });
+
+    it.each(['file:///etc/passwd', 'ftp://example.org/a', 'http://user:secret@example.org/', 'not a URL'])('refuses %s', async (url) => {
+      const { egress } = await adapter();
+      await expect(egress.fetchText({ url, ...bounds })).rejects.toMatchObject({ code: 'REMOTE_REFUSED', message: expect.not.stringContaining('secret') });
+    });
+
+    it('refuses a redirect to a file', async () => {
+      const { egress, base } = await adapter();
+      await expect(egress.fetchText({ url: `${base}/to-file`, ...bounds })).rejects.toMatchObject({ code: 'REMOTE_REFUSED' });
+    });
+
+    it.each(['/announced', '/unannounced'])('refuses too large an answer: %s', async (path) => {
+      const { egress, base, pathOf, read } = await adapter();
+      await expect(egress.fetchText({ url: `${base}${path}`, ...bounds })).rejects.toMatchObject({ code: 'REMOTE_TOO_LARGE' });
+      await expect(egress.download({ url: `${base}${path}`, ...bounds }, pathOf('a'))).rejects.toMatchObject({ code: 'REMOTE_TOO_LARGE' });
+      expect(await read(pathOf('a'))).toBeUndefined();
+      expect((await egress.download({ url: `${base}${path}`, ...bounds, bytesMax: 5000 }, pathOf('b'))).size).toBe(5000);
+    });
+
+    it('gives up at the deadline', async () => {
+      const { egress, base, pathOf, read } = await adapter();
+      const stalled = { url: `${base}/stalls`, bytesMax: 1000, deadlineMs: 50 };
+      await expect(egress.fetchText(stalled)).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE', message: expect.stringContaining('within 0.05 s') });
+      await expect(egress.download(stalled, pathOf('a'))).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE' });
+      expect(await read(pathOf('a'))).toBeUndefined();
+    });
+
+    it('never takes half an answer for a whole one', async () => {
+      const { egress, base, pathOf, read } = await adapter();
+      await expect(egress.fetchText({ url: `${base}/cut`, ...bounds })).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE' });
+      await expect(egress.download({ url: `${base}/cut`, ...bounds }, pathOf('a'))).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE' });
+      expect(await read(pathOf('a'))).toBeUndefined();
+    });
+
+    it('says where nobody answers', async () => {
+      const { egress, nobody } = await adapter();
+      await expect(egress.fetchText({ url: nobody, ...bounds })).rejects.toMatchObject({
+        code: 'REMOTE_UNREACHABLE',
+        message: expect.stringContaining('refused'),
+      });
+    });
+
+    it("rejects with the signal's reason", async () => {
+      const { egress, base } = await adapter();
+      const ending = new AbortController();
+      const reason = new Error('canceled');
+      const waiting = egress.fetchText({ url: `${base}/stalls`, ...bounds, signal: ending.signal });
+      ending.abort(reason);
+      await expect(waiting).rejects.toBe(reason);
+      await expect(egress.fetchText({ url: `${base}/text`, ...bounds, signal: ending.signal })).rejects.toBe(reason);
+    });
+
+    it('is used no more after it was closed', async () => {
+      const { egress, base } = await adapter();
+      await egress.close();
+      await egress.close();
+      await expect(egress.fetchText({ url: `${base}/text`, ...bounds })).rejects.toMatchObject({ code: 'PORT_CLOSED' });
+    });
+  });
+}
