@@ -1,9 +1,11 @@
-/** Every Koji file of the stored Fedora answers is read. The folder stands beside a clone where it is there at all; elsewhere only the documented call is. */
+/** Every Koji answer and RPM of the stored Fedora files is read. The folder stands beside a clone where it is there at all; elsewhere only the documented call is. */
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { decodeCall, decodeResponse, encodeCall, encodeResponse } from '../../shared/koji/xml-rpc.ts';
+import { readRpmHeader } from '../../shared/rpm/header.ts';
 
-const folder = new URL('../../../shared/fedora/fixtures/koji/', import.meta.url);
+const folder = new URL('../../../shared/fedora/fixtures/', import.meta.url);
 
 describe('a call as Koji documents it', () => {
   it('is written and read with its keywords', () => {
@@ -20,8 +22,8 @@ describe('a call as Koji documents it', () => {
 });
 
 if (existsSync(folder)) {
-  const names = (kind: string, ending: string) => readdirSync(new URL(kind, folder)).filter((name) => name.endsWith(ending));
-  const read = (kind: string, name: string) => readFileSync(new URL(`${kind}${name}`, folder), 'utf8');
+  const names = (kind: string, ending: string) => readdirSync(new URL(`koji/${kind}`, folder)).filter((name) => name.endsWith(ending));
+  const read = (kind: string, name: string) => readFileSync(new URL(`koji/${kind}${name}`, folder), 'utf8');
 
   describe('Koji answers', () => {
     it.each(names('xml/', '.response.xml'))('%s', (name) => {
@@ -41,9 +43,21 @@ if (existsSync(folder)) {
   });
 
   describe('Koji recordings are the same in XML', () => {
-    it.each(names('json/', '.json').filter((name) => existsSync(new URL(`xml/${name.replace('.json', '.response.xml')}`, folder))))('%s', (name) => {
+    it.each(names('json/', '.json').filter((name) => existsSync(new URL(`koji/xml/${name.replace('.json', '.response.xml')}`, folder))))('%s', (name) => {
       const recorded = JSON.parse(read('json/', name)) as { result: unknown };
       expect(decodeResponse(read('xml/', name.replace('.json', '.response.xml')))).toEqual({ value: recorded.result });
+    });
+  });
+
+  describe('RPM headers', () => {
+    it.each(readdirSync(new URL('rpms/', folder)).filter((name) => name.endsWith('.rpm')))('%s', (name) => {
+      const bytes = readFileSync(new URL(`rpms/${name}`, folder));
+      const read = readRpmHeader(bytes);
+      if (!('header' in read)) throw new Error('is not whole');
+      const { header } = read;
+      expect(name.startsWith(`${header.name}-`)).toBe(true);
+      expect(name.endsWith(`${header.arch}.rpm`) || name.endsWith(`${header.arch}.signed.rpm`)).toBe(true);
+      expect(createHash('md5').update(bytes.subarray(header.headerStart)).digest('hex')).toBe(header.sigMd5);
     });
   });
 }

@@ -1,0 +1,67 @@
+/** Writes the smallest RPM file that our header reader takes: a lead, a signature header with the right MD5, a header and a payload. No other tool need take it. */
+import { createHash } from 'node:crypto';
+import type { Nevra } from '../../shared/fedora/nvr.ts';
+
+export interface RpmFile {
+  readonly bytes: Uint8Array;
+  readonly sha256: string;
+  readonly payloadHash: string;
+}
+
+type Entry = readonly [tag: number, type: number, count: number, value: Uint8Array];
+
+const text = (value: string) => new TextEncoder().encode(`${value}\0`);
+const int32 = (value: number) => {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+};
+
+function section(entries: readonly Entry[]): Buffer {
+  const index: Buffer[] = [];
+  const store: Uint8Array[] = [];
+  let offset = 0;
+  for (const [tag, type, count, value] of entries) {
+    const padding = type === 4 ? (4 - (offset % 4)) % 4 : 0;
+    if (padding > 0) store.push(Buffer.alloc(padding));
+    offset += padding;
+    index.push(Buffer.concat([int32(tag), int32(type), int32(offset), int32(count)]));
+    store.push(value);
+    offset += value.byteLength;
+  }
+  return Buffer.concat([int32(0x8eade801), int32(0), int32(entries.length), int32(offset), ...index, ...store]);
+}
+
+export interface RpmFileOptions {
+  readonly payload?: string;
+  /** Stands in a signed copy only: makes another file of the same package. */
+  readonly signature?: string;
+  readonly sourceRpm?: string;
+  /** Makes the header that much longer. */
+  readonly headerPadding?: number;
+}
+
+export function rpmFile({ name, epoch, version, release, arch }: Nevra, options: RpmFileOptions = {}): RpmFile {
+  const isSource = arch === 'src';
+  const strings: readonly Entry[] = [
+    [1000, 6, 1, text(name)],
+    [1001, 6, 1, text(version)],
+    [1002, 6, 1, text(release)],
+    ...(epoch === 0 ? [] : [[1003, 4, 1, int32(epoch)] as const]),
+    [1005, 6, 1, text('x'.repeat(options.headerPadding ?? 0))],
+    [1022, 6, 1, text(isSource ? 'x86_64' : arch)],
+    ...(isSource ? [] : [[1044, 6, 1, text(options.sourceRpm ?? `${name}-${version}-${release}.src.rpm`)] as const]),
+  ];
+  const signed = Buffer.concat([section(strings), Buffer.from(options.payload ?? `the payload of ${name}`)]);
+  const payloadHash = createHash('md5').update(signed).digest();
+  const signature = section([
+    ...(options.signature === undefined ? [] : [[267, 7, options.signature.length, Buffer.from(options.signature)] as const]),
+    [1004, 7, 16, payloadHash],
+  ]);
+  const lead = Buffer.alloc(96);
+  lead.writeUInt32BE(0xedabeedb);
+  lead.writeUInt16BE(isSource ? 1 : 0, 6);
+  const padding = Buffer.alloc((8 - ((lead.length + signature.length) % 8)) % 8);
+  const bytes = new Uint8Array(Buffer.concat([lead, signature, padding, signed]));
+  return { bytes, sha256: createHash('sha256').update(bytes).digest('hex'), payloadHash: payloadHash.toString('hex') };
+}
