@@ -1,0 +1,414 @@
+/**
+ * The store port in one SQLite file. Writes of one turn of the event loop share a transaction, and no promise resolves before its commit is on disk:
+ * what was answered survives `kill -9` and a power cut, and many writers cost few fdatasyncs.
+ */
+import { createHash } from 'node:crypto';
+import { chmod, mkdir, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { SpindleError } from '../build/failure.ts';
+import { keyRange } from './index-key.ts';
+import type { Collection, CollectionDefinition, Query, Store, Versioned } from './store.ts';
+import { checkDefinition, checkLimit, decodeDocument, type EncodedDocument, encodeDocument, keysOf, type OnCorrupt, unreadable } from './stored-document.ts';
+
+export interface EmbeddedStoreOptions {
+  /** The database file. Its directory is made where it is missing. SQLite keeps a second file beside it while it is open. */
+  readonly path: string;
+  readonly onCorrupt?: OnCorrupt;
+}
+
+export interface EmbeddedStore extends Store {
+  /** Documents written since the opening. */
+  readonly commits: number;
+  /** Transactions they took: each ended with an fdatasync. */
+  readonly transactions: number;
+}
+
+/** What is used of SQLite: the part that node:sqlite and @photostructure/sqlite have in common. */
+interface Statement {
+  run(...parameters: (string | number | null)[]): { readonly changes: number | bigint };
+  get(...parameters: (string | number | null)[]): unknown;
+  all(...parameters: (string | number | null)[]): unknown[];
+}
+
+interface Database {
+  exec(sql: string): void;
+  prepare(sql: string): Statement;
+  close(): void;
+}
+
+/** Raised when the tables of this file change in a way that an older Spindle cannot read. */
+const layoutVersion = 1;
+const batchDocumentsMax = 512;
+const batchLengthMax = 16 * 1024 * 1024;
+const pendingMax = 50_000;
+/** The write-ahead log is copied into the database after so many documents: at once where nobody is in a hurry, later under load, since the copying stops all else. */
+const checkpointDocumentsIdle = 1000;
+const checkpointDocumentsBusy = 8000;
+const busyBatch = 8;
+
+interface Row {
+  readonly id: string;
+  readonly version: number;
+  readonly body: string;
+}
+
+/** One write that waits for its transaction. `apply` says whether it took effect. */
+interface Write {
+  readonly length: number;
+  readonly apply: () => boolean;
+  readonly resolve: (done: boolean) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Rejects with STATE_DIR_LOCKED, at once, where another process (or another store of this one) has the file open. */
+export async function openEmbeddedStore({ path, onCorrupt = () => {} }: EmbeddedStoreOptions): Promise<EmbeddedStore> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const database = await openDatabase(path);
+  const collections = new Map<string, { readonly indexNames: string; readonly collection: unknown }>();
+  let pending: Write[] = [];
+  let isScheduled = false;
+  let isClosed = false;
+  let commits = 0;
+  let transactions = 0;
+  let documentsSinceCheckpoint = 0;
+
+  const check = () => {
+    if (isClosed) throw new SpindleError('PORT_CLOSED', 'the store was used after it was closed');
+  };
+
+  function write(length: number, apply: () => boolean): Promise<boolean> {
+    if (pending.length >= pendingMax) {
+      return Promise.reject(new SpindleError('STORE_UNAVAILABLE', `${pending.length} writes wait for the disk already; try again later`));
+    }
+    return new Promise((resolve, reject) => {
+      pending.push({ length, apply, resolve, reject });
+      schedule();
+    });
+  }
+
+  function schedule(): void {
+    if (isScheduled) return;
+    isScheduled = true;
+    setImmediate(() => {
+      isScheduled = false;
+      if (pending.length === 0) return;
+      commitBatch(takeBatch());
+      if (pending.length > 0) schedule();
+    });
+  }
+
+  function takeBatch(): readonly Write[] {
+    let count = 0;
+    for (let length = 0; count < pending.length && count < batchDocumentsMax && length < batchLengthMax; count += 1) length += pending[count]?.length ?? 0;
+    const batch = pending.slice(0, count);
+    pending = pending.slice(count);
+    return batch;
+  }
+
+  /** In the order of the calls: a conditional write sees what those before it in the batch did. */
+  function commitBatch(batch: readonly Write[]): void {
+    let outcomes: readonly boolean[];
+    try {
+      database.exec('BEGIN IMMEDIATE');
+      outcomes = batch.map(({ apply }) => apply());
+      database.exec('COMMIT');
+    } catch (error) {
+      rollBack();
+      // One write that cannot be done must not take the others with it: each gets a transaction of its own.
+      if (batch.length === 1) batch[0]?.reject(asStoreError(error, `writing to ${path}`));
+      else for (const single of batch) commitBatch([single]);
+      return;
+    }
+    const written = outcomes.filter(Boolean).length;
+    commits += written;
+    transactions += 1;
+    documentsSinceCheckpoint += written;
+    for (const [index, { resolve }] of batch.entries()) resolve(outcomes[index] === true);
+    const isBusy = batch.length >= busyBatch || pending.length > 0;
+    // After the answers have gone out, so that it delays none of them.
+    if (documentsSinceCheckpoint >= (isBusy ? checkpointDocumentsBusy : checkpointDocumentsIdle)) setImmediate(checkpoint);
+  }
+
+  function rollBack(): void {
+    try {
+      database.exec('ROLLBACK');
+    } catch {
+      // SQLite has rolled back by itself, or the transaction never began.
+    }
+  }
+
+  function checkpoint(): void {
+    if (isClosed || documentsSinceCheckpoint < checkpointDocumentsIdle) return;
+    documentsSinceCheckpoint = 0;
+    try {
+      database.exec('PRAGMA wal_checkpoint(PASSIVE)');
+    } catch {
+      // Everything is in the log still, and the next checkpoint tries again.
+    }
+  }
+
+  return {
+    get commits() {
+      return commits;
+    },
+    get transactions() {
+      return transactions;
+    },
+    async collection<T extends { readonly id: string }>(definition: CollectionDefinition<T>) {
+      check();
+      const indexNames = checkDefinition(definition);
+      const known = collections.get(definition.name);
+      if (known) {
+        if (known.indexNames !== indexNames.join()) throw new SpindleError('INTERNAL', `collection ${definition.name} has two definitions`);
+        return known.collection as Collection<T>;
+      }
+      try {
+        makeTable(database, definition, indexNames, onCorrupt);
+      } catch (error) {
+        rollBack();
+        throw asStoreError(error, `making collection ${definition.name} in ${path}`);
+      }
+      const collection = embeddedCollection(database, definition, indexNames, { path, check, write, onCorrupt });
+      collections.set(definition.name, { indexNames: indexNames.join(), collection });
+      return collection;
+    },
+    async ping() {
+      check();
+      guard(`reading ${path}`, () => database.prepare('SELECT 1').get());
+    },
+    async close() {
+      if (isClosed) return;
+      isClosed = true;
+      while (pending.length > 0) commitBatch(takeBatch());
+      database.close();
+    },
+  };
+}
+
+async function openDatabase(path: string): Promise<Database> {
+  const builtin = process.getBuiltinModule?.('node:sqlite') as { readonly DatabaseSync: new (path: string) => Database } | undefined;
+  const { DatabaseSync } = builtin ?? (await import('@photostructure/sqlite'));
+  const database: Database = guard(`opening ${path}`, () => new DatabaseSync(path));
+  try {
+    guard(`opening ${path}`, () => {
+      // The lock is taken by the first write and kept for as long as this process lives; the kernel frees it, whatever way the process ends.
+      database.exec('PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE');
+      database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0');
+      database.exec('PRAGMA cache_size = -32768; PRAGMA journal_size_limit = 134217728; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF');
+      const { user_version: found } = database.prepare('PRAGMA user_version').get() as { readonly user_version: number };
+      if (found > layoutVersion) throw new SpindleError('STORE_UNAVAILABLE', `${path} was written by a newer Spindle (layout ${found}); start that one`);
+      database.exec('BEGIN IMMEDIATE');
+      database.exec(`PRAGMA user_version = ${layoutVersion}`);
+      database.exec('CREATE TABLE IF NOT EXISTS "spindle-collections" (name TEXT PRIMARY KEY, digest TEXT NOT NULL) WITHOUT ROWID');
+      database.exec('COMMIT');
+      // What a predecessor left in its log is copied over now, so that the log does not grow from one crash to the next.
+      database.exec('PRAGMA wal_checkpoint(PASSIVE)');
+    });
+    // By name: a descriptor of our own on this file would, when closed, free the lock.
+    await chmod(path, 0o600);
+    const directory = await open(dirname(path), 'r');
+    try {
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
+    return database;
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+}
+
+const tableOf = (collection: string) => `"documents-${collection}"`;
+const columnOf = (index: string) => `"key-${index}"`;
+
+/** Makes the table, or makes it anew where the definition's indexes are not those it was filled with. */
+function makeTable<T extends { readonly id: string }>(
+  database: Database,
+  definition: CollectionDefinition<T>,
+  indexNames: readonly string[],
+  onCorrupt: OnCorrupt,
+): void {
+  // The functions' own text is part of it: an index whose key is made otherwise in this release has to be filled anew.
+  const digest = createHash('sha256')
+    .update(JSON.stringify([layoutVersion, indexNames.map((name) => [name, String(definition.indexes[name])])]))
+    .digest('hex');
+  const stored = database.prepare('SELECT digest FROM "spindle-collections" WHERE name = ?').get(definition.name) as { readonly digest: string } | undefined;
+  if (stored?.digest === digest) return;
+  const table = tableOf(definition.name);
+  const fresh = tableOf(`${definition.name} new`);
+  const columns = indexNames.map(columnOf);
+  database.exec('BEGIN IMMEDIATE');
+  // The keys stand before the body, so that reading them never reads the pages of a long body.
+  database.exec(
+    `CREATE TABLE ${fresh} (${['n INTEGER PRIMARY KEY', 'id TEXT NOT NULL UNIQUE', 'version INTEGER NOT NULL', ...columns.map((column) => `${column} TEXT`), 'body TEXT NOT NULL'].join(', ')})`,
+  );
+  if (stored) {
+    const page = database.prepare(`SELECT n, id, version, body FROM ${table} WHERE n > ? ORDER BY n LIMIT 500`);
+    const insert = database.prepare(
+      `INSERT INTO ${fresh} (${['n', 'id', 'version', 'body', ...columns].join(', ')}) VALUES (?, ?, ?, ?${', ?'.repeat(columns.length)})`,
+    );
+    for (let last = 0; ; ) {
+      const rows = page.all(last) as (Row & { readonly n: number })[];
+      for (const { n, id, version, body } of rows) {
+        let keys: readonly (string | null)[] = columns.map(() => null);
+        try {
+          keys = keysOf(definition, indexNames, definition.read(JSON.parse(body)));
+        } catch (error) {
+          onCorrupt(definition.name, id, error);
+        }
+        insert.run(n, id, version, body, ...keys);
+        last = n;
+      }
+      if (rows.length === 0) break;
+    }
+    database.exec(`DROP TABLE ${table}`);
+  }
+  database.exec(`ALTER TABLE ${fresh} RENAME TO ${table}`);
+  for (const name of indexNames) {
+    database.exec(`CREATE INDEX "documents-${definition.name}-by-${name}" ON ${table} (${columnOf(name)}, id) WHERE ${columnOf(name)} IS NOT NULL`);
+  }
+  database.prepare('INSERT INTO "spindle-collections" VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET digest = excluded.digest').run(definition.name, digest);
+  database.exec('COMMIT');
+}
+
+function embeddedCollection<T extends { readonly id: string }>(
+  database: Database,
+  definition: CollectionDefinition<T>,
+  indexNames: readonly string[],
+  {
+    path,
+    check,
+    write,
+    onCorrupt,
+  }: {
+    readonly path: string;
+    readonly check: () => void;
+    readonly write: (length: number, apply: () => boolean) => Promise<boolean>;
+    readonly onCorrupt: OnCorrupt;
+  },
+): Collection<T> {
+  const table = tableOf(definition.name);
+  const columns = indexNames.map(columnOf);
+  const statements = new Map<string, Statement>();
+  const prepared = (sql: string): Statement => {
+    const known = statements.get(sql);
+    if (known) return known;
+    const statement = database.prepare(sql);
+    statements.set(sql, statement);
+    return statement;
+  };
+  const selectOne = database.prepare(`SELECT id, version, body FROM ${table} WHERE id = ?`);
+  const selectKeys = database.prepare(
+    `SELECT ${['n', 'version', ...columns.map((column, index) => `${column} AS k${index}`)].join(', ')} FROM ${table} WHERE id = ?`,
+  );
+  const insertOne = database.prepare(
+    `INSERT INTO ${table} (${['id', 'version', 'body', ...columns].join(', ')}) VALUES (?, 1, ?${', ?'.repeat(columns.length)}) ON CONFLICT DO NOTHING`,
+  );
+  const removeOne = database.prepare(`DELETE FROM ${table} WHERE id = ? AND version = ?`);
+
+  /** Only the keys that changed are written: SQLite would take an equal one out of its index and put it back. */
+  const replaceNow = ({ id, body, keys }: EncodedDocument, expectedVersion: number): boolean => {
+    const old = selectKeys.get(id) as ({ readonly n: number; readonly version: number } & Readonly<Record<string, string | number | null>>) | undefined;
+    if (old?.version !== expectedVersion) return false;
+    const changed = columns.flatMap((_column, index) => (old[`k${index}`] === keys[index] ? [] : [index]));
+    const assignments = changed.map((index) => `, ${columns[index]} = ?`).join('');
+    prepared(`UPDATE ${table} SET version = ?, body = ?${assignments} WHERE n = ?`).run(
+      expectedVersion + 1,
+      body,
+      ...changed.map((index) => keys[index] ?? null),
+      old.n,
+    );
+    return true;
+  };
+
+  const columnFor = (query: Query): string => {
+    if (!indexNames.includes(query.index)) throw new SpindleError('INTERNAL', `collection ${definition.name} has no index ${query.index}`);
+    return columnOf(query.index);
+  };
+
+  return {
+    async get(id) {
+      check();
+      const row = guard(`reading ${path}`, () => selectOne.get(id)) as Row | undefined;
+      // SQLite reads text up to a NUL, so another id than the one asked for could come back.
+      if (row?.id !== id) return undefined;
+      try {
+        return decodeDocument(definition, row.body, row.version);
+      } catch (error) {
+        onCorrupt(definition.name, id, error);
+        throw unreadable(definition.name, id, error);
+      }
+    },
+    async insert(document) {
+      check();
+      const { id, body, keys } = encodeDocument(definition, indexNames, document);
+      return write(body.length, () => Number(insertOne.run(id, body, ...keys).changes) === 1);
+    },
+    async replace(document, expectedVersion) {
+      check();
+      const encoded = encodeDocument(definition, indexNames, document);
+      return write(encoded.body.length, () => replaceNow(encoded, expectedVersion));
+    },
+    async remove(id, expectedVersion) {
+      check();
+      if (id.includes('\0')) return false;
+      return write(0, () => Number(removeOne.run(id, expectedVersion).changes) === 1);
+    },
+    async find(query) {
+      check();
+      const limit = checkLimit(query.limit);
+      const column = columnFor(query);
+      const direction = query.order === 'descending' ? 'DESC' : 'ASC';
+      const select = prepared(
+        `SELECT id, version, body FROM ${table} WHERE ${column} >= ? AND ${column} < ? ORDER BY ${column} ${direction}, id ${direction} LIMIT ? OFFSET ?`,
+      );
+      const { low, high } = keyRange(query);
+      const found: Versioned<T>[] = [];
+      // Again only where a document was left out: a short answer means that there are no more.
+      for (let offset = 0; found.length < limit; ) {
+        const wanted = limit - found.length;
+        const rows = guard(`reading ${path}`, () => select.all(low, high, wanted, offset)) as Row[];
+        for (const { id, version, body } of rows) {
+          try {
+            found.push(decodeDocument(definition, body, version));
+          } catch (error) {
+            onCorrupt(definition.name, id, error);
+          }
+        }
+        if (rows.length < wanted) break;
+        offset += rows.length;
+      }
+      return found;
+    },
+    async count(query) {
+      check();
+      const column = columnFor(query);
+      const { low, high } = keyRange(query);
+      const select = prepared(`SELECT count(*) AS count FROM ${table} WHERE ${column} >= ? AND ${column} < ?`);
+      return (guard(`reading ${path}`, () => select.get(low, high)) as { readonly count: number }).count;
+    },
+  };
+}
+
+function guard<R>(doing: string, task: () => R): R {
+  try {
+    return task();
+  } catch (error) {
+    throw asStoreError(error, doing);
+  }
+}
+
+function asStoreError(error: unknown, doing: string): unknown {
+  if (error instanceof SpindleError) return error;
+  const { errcode, message } = error as { readonly errcode?: number; readonly message?: string };
+  if (errcode === undefined) return error;
+  switch (errcode & 0xff) {
+    case 5: // SQLITE_BUSY
+      return new SpindleError('STATE_DIR_LOCKED', `${doing} failed: another process uses it; stop that one, or set another state directory`, { cause: error });
+    case 13: // SQLITE_FULL
+      return new SpindleError('DISK_FULL', `${doing} failed: no space is left; free some`, { cause: error });
+    default:
+      return new SpindleError('STORE_UNAVAILABLE', `${doing} failed: ${message}`, { cause: error });
+  }
+}
