@@ -1,0 +1,291 @@
+/**
+ * Makes Sample Linux: a small RPM distribution out of Debian's packages, with its stable repository and what its Koji has. Nothing is pretended but dracut (see
+ * system-scripts.ts): the kernel, the programs, the RPMs and the repositories are real.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import type { Programs } from '../../shared/programs/programs.ts';
+import { type RunTool, toolRunner } from './host-programs.ts';
+import { downloadKernel, stageKernel } from './kernel.ts';
+import { type BuiltRpm, type KojiContent, kojiContent } from './koji-content.ts';
+import { comps, hello, helloVersions, hostPackage, sampleRelease, smallPackages, stagePlan } from './packages.ts';
+import { type CopiedPackage, hostVersions, stageBusybox, stageGrub, stageLibraries, stageRpm } from './userland.ts';
+
+export interface SampleDistributionOptions {
+  /** Where it is to stand. Its parent folder is made; what was there before is replaced as a whole. */
+  readonly directory: string;
+  readonly programs: Programs;
+  readonly signal?: AbortSignal;
+  /** What is being done, and what the tools say while they do it. */
+  readonly onLine?: (line: string) => void;
+}
+
+export interface SampleDistribution {
+  readonly directory: string;
+  /** False where it already stood there and nothing had to be done. */
+  readonly isNew: boolean;
+}
+
+const archDirectory = 'x86_64';
+const stampName = 'stamp.json';
+
+/**
+ * Makes the distribution in `directory`, or does nothing where an equal one stands there: made by this code from the same versions of Debian's packages. It takes
+ * its name only when it is complete, and two callers at once do not disturb each other. Rejects with TOOL_MISSING where the host lacks a tool or is no Debian, with
+ * ENGINE_FAILED where a tool fails, and with the signal's reason; then nothing is left behind.
+ */
+export async function generateSampleDistribution(options: SampleDistributionOptions): Promise<SampleDistribution> {
+  const directory = resolve(options.directory);
+  const onLine = options.onLine ?? (() => {});
+  const run = toolRunner(options.programs, options.signal, onLine);
+  const versions = await hostVersions(run);
+  const digest = await inputDigest(versions);
+  if (await stands(directory, digest)) return { directory, isNew: false };
+
+  await mkdir(dirname(directory), { recursive: true });
+  await sweep(directory);
+  const scratch = `${directory}.${process.pid}-${randomBytes(4).toString('hex')}`;
+  try {
+    const made = join(scratch, 'made');
+    await makeDistribution({ run, versions, made, scratch, onLine });
+    options.signal?.throwIfAborted();
+    await writeFile(join(made, stampName), `${JSON.stringify({ digest })}\n`);
+    return { directory, isNew: await takeName(made, directory, digest, scratch) };
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Changes with this code and with the versions of what is copied from the host. The kernel is left out: the archive's next one is no reason to start over. */
+async function inputDigest(versions: Awaited<ReturnType<typeof hostVersions>>): Promise<string> {
+  const hash = createHash('sha256');
+  for (const name of (await readdir(import.meta.dirname)).filter((entry) => /\.[jt]s$/.test(entry)).sort()) {
+    hash.update(`${name}\0`).update(await readFile(join(import.meta.dirname, name)));
+  }
+  return hash.update(JSON.stringify(versions)).digest('hex');
+}
+
+async function stands(directory: string, digest: string): Promise<boolean> {
+  const stamp = await readFile(join(directory, stampName), 'utf8').catch(() => '');
+  return stamp.includes(`"${digest}"`);
+}
+
+/** Removes what callers left that were killed on the way. The name says which process each belongs to. */
+async function sweep(directory: string): Promise<void> {
+  const prefix = `${basename(directory)}.`;
+  for (const name of await readdir(dirname(directory))) {
+    const owner = name.startsWith(prefix) ? /^(\d+)-[0-9a-f]{8}$/.exec(name.slice(prefix.length))?.[1] : undefined;
+    if (owner === undefined || (await stat(`/proc/${owner}`).catch(() => undefined))) continue;
+    await rm(join(dirname(directory), name), { recursive: true, force: true });
+  }
+}
+
+/** Gives what was made its name. False where another caller was faster with the same. */
+async function takeName(made: string, directory: string, digest: string, scratch: string): Promise<boolean> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      await rename(made, directory);
+      return true;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if ((code !== 'ENOTEMPTY' && code !== 'EEXIST') || attempt === 10) throw error;
+    }
+    if (await stands(directory, digest)) return false;
+    // An older one stands there. It goes aside under a name of ours; another caller may have done so just before.
+    await rename(directory, join(scratch, `replaced-${attempt}`)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+    });
+  }
+}
+
+interface Making {
+  readonly run: RunTool;
+  readonly versions: Record<CopiedPackage, { readonly upstream: string }>;
+  /** The folder that becomes the distribution. */
+  readonly made: string;
+  readonly scratch: string;
+  readonly onLine: (line: string) => void;
+}
+
+async function makeDistribution(making: Making): Promise<void> {
+  const { run, made, scratch, onLine } = making;
+  const staging = join(scratch, 'staging');
+  const home = join(scratch, 'home');
+  await mkdir(home, { recursive: true });
+
+  // The three run side by side: most of the time is the kernel's download and the compression of what is large.
+  const stable = join(scratch, 'stable');
+  const testing = join(scratch, 'testing');
+  onLine('fetching the kernel, copying programs of this machine, building RPMs');
+  await allOrNothing([
+    (async () => buildRpms(making, home, await Promise.all([kernelPackage(making, staging)]), stable))(),
+    (async () => {
+      const plans = hostPackages(making);
+      await buildRpms(making, home, await Promise.all(plans.map((plan) => stagePlan(plan, staging))), stable);
+    })(),
+    (async () => {
+      await buildRpms(making, home, await Promise.all(smallPackages.map((plan) => stagePlan(plan, staging))), stable);
+      await buildRpms(making, home, [await stagePlan(hello(helloVersions.testing), staging)], testing);
+    })(),
+  ]);
+
+  onLine('laying out the stable repository and what Koji has');
+  const koji = await layOutKoji(run, [stable, testing], join(made, 'kojifiles'));
+  await writeFile(join(made, 'koji.json'), `${JSON.stringify(koji, undefined, 1)}\n`);
+  const repository = join(made, 'repo', archDirectory);
+  for (const name of await rpmsIn(stable)) {
+    // Debug information and sources have repositories of their own in a real distribution.
+    if (name.endsWith('.src.rpm') || name.includes('-debuginfo-')) continue;
+    const target = join(repository, 'Packages', name.slice(0, 1).toLowerCase(), name);
+    await mkdir(dirname(target), { recursive: true });
+    await link(join(stable, name), target);
+  }
+  const compsPath = join(scratch, 'comps.xml');
+  await writeFile(compsPath, comps);
+  await run('createrepo_c', ['--quiet', '--no-database', '--groupfile', compsPath, repository]);
+}
+
+/** Promise.all would return at the first failure, while the others still write into the folder that is about to be removed. */
+async function allOrNothing(actions: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(actions)) if (result.status === 'rejected') throw result.reason;
+}
+
+function hostPackages({ run, versions }: Making) {
+  const upstream = (name: CopiedPackage) => versions[name].upstream;
+  return [
+    hostPackage(
+      {
+        name: 'busybox',
+        // As in Debian and Fedora, where a version number once went backwards.
+        epoch: 1,
+        version: upstream('busybox-static'),
+        summary: 'The userland in one program',
+        license: 'GPL-2.0-only',
+        requires: ['filesystem'],
+        provides: ['/bin/sh', '/sbin/init', '/usr/bin/sh', 'coreutils', 'kmod', 'util-linux'],
+      },
+      (stage) => stageBusybox(run, stage),
+    ),
+    hostPackage(
+      { name: 'sample-libs', version: '1', summary: 'The shared libraries of the programs', license: 'LGPL-2.1-or-later and others', requires: ['filesystem'] },
+      (stage) => stageLibraries(run, stage),
+    ),
+    hostPackage(
+      {
+        name: 'bash',
+        version: upstream('bash'),
+        summary: 'A shell',
+        license: 'GPL-3.0-or-later',
+        requires: ['filesystem', 'sample-libs'],
+        provides: ['/bin/bash'],
+      },
+      (stage) => stage.copy('usr/bin/bash', '/bin/bash', 0o755),
+    ),
+    hostPackage(
+      {
+        name: 'rpm',
+        version: upstream('rpm'),
+        summary: 'The package manager',
+        license: 'GPL-2.0-or-later',
+        requires: ['filesystem', 'sample-libs', '/bin/sh'],
+      },
+      (stage) => stageRpm(stage),
+    ),
+    hostPackage(
+      {
+        name: 'grub2',
+        version: upstream('grub-common'),
+        summary: 'The boot loader, for BIOS and UEFI',
+        license: 'GPL-3.0-or-later',
+        requires: ['filesystem', 'sample-libs', '/bin/sh'],
+        provides: ['grub2-efi-x64-modules', 'grub2-pc-modules', 'grub2-tools'],
+      },
+      (stage) => stageGrub(stage),
+    ),
+  ];
+}
+
+async function kernelPackage({ run, scratch }: Making, staging: string) {
+  const deb = await downloadKernel(run, join(scratch, 'download'));
+  // `6.1.0-56` of Debian's package name is version and release here; the archive's own version says which build of it.
+  const [name = '', debianVersion = ''] = (await run('dpkg-deb', ['--show', deb])).trim().split('\t');
+  const [, version = debianVersion.replaceAll('-', '.'), release = '1'] = /^linux-image-([0-9.]+)-([0-9]+)-/.exec(name) ?? [];
+  const definition = {
+    name: 'kernel-core',
+    version,
+    release: `${release}${sampleRelease.distTag}`,
+    summary: `Linux for virtual machines, Debian's ${debianVersion}`,
+  };
+  return stagePlan(
+    hostPackage({ ...definition, license: 'GPL-2.0-only', requires: ['filesystem'], provides: ['kernel', 'kernel-modules'] }, async (stage) => {
+      await stageKernel(run, deb, join(scratch, 'kernel'), stage);
+    }),
+    staging,
+  );
+}
+
+/** Builds RPMs and source RPMs from spec files whose content is staged, all in one folder. */
+async function buildRpms(
+  { run, scratch }: Making,
+  home: string,
+  specs: readonly { readonly specName: string; readonly spec: string }[],
+  into: string,
+): Promise<void> {
+  const top = join(scratch, `rpmbuild-${randomBytes(4).toString('hex')}`);
+  await mkdir(into, { recursive: true });
+  await mkdir(join(top, 'SPECS'), { recursive: true });
+  const paths = specs.map(({ specName }) => join(top, 'SPECS', specName));
+  for (const [index, { spec }] of specs.entries()) await writeFile(paths[index] as string, spec);
+  const macros: Record<string, string> = {
+    _topdir: top,
+    _rpmdir: into,
+    _srcrpmdir: into,
+    // Doubled, so that each subpackage's own values are put in, not the spec file's.
+    _rpmfilename: '%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm',
+    _dbpath: join(top, 'db'),
+    _buildhost: 'sample.invalid',
+    _buildshell: '/bin/bash',
+    _binary_payload: 'w3.zstdio',
+    _source_payload: 'w3.zstdio',
+    _build_id_links: 'none',
+    debug_package: '%{nil}',
+    // Debian's rpm would strip, compress and check what comes from finished packages.
+    __os_install_post: '%{nil}',
+    __spec_clean_cmd: 'true',
+  };
+  await run(
+    'rpmbuild',
+    ['-ba', '--quiet', '--target', archDirectory, ...Object.entries(macros).flatMap(([name, value]) => ['--define', `${name} ${value}`]), ...paths],
+    {
+      env: { HOME: home },
+    },
+  );
+  await rm(top, { recursive: true, force: true });
+}
+
+const rpmsIn = async (directory: string) => (await readdir(directory)).filter((name) => name.endsWith('.rpm')).sort();
+
+/** Koji has every hello: laid out as its files host does, and described as its hub does. */
+async function layOutKoji(run: RunTool, directories: readonly string[], files: string): Promise<KojiContent> {
+  const rpms: BuiltRpm[] = [];
+  for (const directory of directories) {
+    const names = (await rpmsIn(directory)).filter((name) => name.startsWith('hello-'));
+    const output = await run(
+      'rpm',
+      ['-qp', '--nosignature', '--qf', '%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{SOURCERPM} %{SIGMD5} %{BUILDTIME}\\n', ...names],
+      { cwd: directory },
+    );
+    for (const [index, line] of output.trim().split('\n').entries()) {
+      const [name = '', version = '', release = '', headerArch = '', sourceRpm = '', payloadHash = '', buildTime = ''] = line.split(' ');
+      // The header of a source RPM names the machine it was made for; Koji calls them all src.
+      const arch = sourceRpm === '(none)' ? 'src' : headerArch;
+      const file = join(directory, names[index] as string);
+      const target = join(files, 'packages', 'hello', version, release, arch, `${name}-${version}-${release}.${arch}.rpm`);
+      await mkdir(dirname(target), { recursive: true });
+      await link(file, target);
+      rpms.push({ name, version, release, arch, size: (await stat(file)).size, payloadHash, buildTimeS: Number(buildTime) });
+    }
+  }
+  return kojiContent(rpms);
+}

@@ -1,0 +1,160 @@
+/** The shell scripts of the sample system, run by busybox's shell: its first boot script, its initramfs, and what stands in for dracut. Pure. */
+
+/**
+ * Runs first in the booted system. Tells on the serial console, for the boot test, what is really running: every package of the RPM database. On the screen it
+ * shows a banner, so that a picture of it says something to people.
+ *
+ * The report's lines are a protocol: `SPINDLE-BOOT begin`, `… os <PRETTY_NAME>`, `… kernel <release>`, `… rpm <nevra>` for each package, `… end <number of rpm lines>`.
+ */
+export const systemStart = `#!/bin/sh
+export PATH=/usr/bin:/usr/sbin
+mountpoint -q /proc || mount -t proc proc /proc
+mountpoint -q /sys || mount -t sysfs sysfs /sys
+mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs -o mode=0755 tmpfs /run
+mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
+# The kernel must not write into the middle of a line of the report.
+dmesg -n 1
+hostname -F /etc/hostname
+. /etc/os-release
+
+# An epoch of 0 is the same as none, and is not written.
+rpm -qa --qf '%{NAME}-%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}.%{ARCH}\\n' | sed 's/-0:\\([^-]*-[^-]*\\)$/-\\1/' | sort > /run/rpm-list
+{
+  echo "SPINDLE-BOOT begin"
+  echo "SPINDLE-BOOT os $PRETTY_NAME"
+  echo "SPINDLE-BOOT kernel $(uname -r)"
+  sed 's/^/SPINDLE-BOOT rpm /' /run/rpm-list
+  echo "SPINDLE-BOOT end $(wc -l < /run/rpm-list)"
+} > /run/boot-report
+
+{
+  printf '\\033c\\n'
+  echo "  $PRETTY_NAME"
+  echo "  kernel $(uname -r), $(wc -l < /run/rpm-list) RPM packages"
+  echo
+  if command -v hello > /dev/null; then
+    echo "  $(rpm -q hello)"
+    echo "  $ hello"
+    hello | sed 's/^/  /'
+    echo
+  fi
+} > /dev/tty1 2> /dev/null
+
+# The report comes once on each console: where the serial port is the kernel's console, both names mean the same line.
+[ -c /dev/ttyS0 ] && cat /run/boot-report > /dev/ttyS0
+case " $(cat /sys/class/tty/console/active) " in
+  *" ttyS0 ") ;;
+  *) cat /run/boot-report > /dev/console ;;
+esac
+exit 0
+`;
+
+export const inittab = `::sysinit:/etc/rc.sysinit
+tty1::respawn:-/bin/sh
+ttyS0::respawn:-/bin/sh
+::ctrlaltdel:/sbin/reboot
+::shutdown:/bin/umount -a -r
+`;
+
+/**
+ * The first program of the initramfs. Finds the medium by its volume label, as dracut's live modules do (`root=live:CDLABEL=<label>`), and starts the system from
+ * the squashfs on it with a writable overlay in memory. A plain `root=/dev/…` works too.
+ */
+export const initramfsStart = `#!/bin/busybox sh
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for module in virtio_pci virtio_blk virtio_scsi ata_piix ata_generic sd_mod sr_mod isofs loop squashfs overlay ext4; do
+  modprobe $module 2> /dev/null
+done
+
+give_up() {
+  echo "sample initramfs: $1"
+  exec sh
+}
+
+label= device=
+for word in $(cat /proc/cmdline); do
+  case $word in
+    root=live:CDLABEL=*|root=live:LABEL=*) label=\${word##*LABEL=} ;;
+    root=/dev/*) device=\${word#root=} ;;
+  esac
+done
+
+# ISO 9660 keeps the volume label in 32 bytes at this place.
+find_medium() {
+  for entry in /sys/class/block/*; do
+    case \${entry##*/} in loop*|ram*) continue ;; esac
+    if [ "$(dd if=/dev/\${entry##*/} bs=1 skip=32808 count=32 2> /dev/null | sed 's/ *$//')" = "$label" ]; then
+      medium=/dev/\${entry##*/}
+      return 0
+    fi
+  done
+  return 1
+}
+
+tries=0
+if [ -n "$device" ]; then
+  until [ -b "$device" ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 150 ] || give_up "there is no $device"
+    sleep 0.2
+  done
+  mount -o rw "$device" /system || give_up "cannot mount $device"
+else
+  until find_medium; do
+    tries=$((tries + 1))
+    [ $tries -lt 150 ] || give_up "there is no medium labelled '$label'"
+    sleep 0.2
+  done
+  mount -t iso9660 -o ro "$medium" /mnt/medium || give_up "cannot mount $medium"
+  mount -t squashfs -o ro,loop /mnt/medium/LiveOS/squashfs.img /mnt/squashfs || give_up "cannot mount LiveOS/squashfs.img"
+  lower=/mnt/squashfs
+  if [ -f /mnt/squashfs/LiveOS/rootfs.img ]; then
+    mount -t ext4 -o ro,loop /mnt/squashfs/LiveOS/rootfs.img /mnt/image || give_up "cannot mount LiveOS/rootfs.img"
+    lower=/mnt/image
+  fi
+  mount -t tmpfs tmpfs /mnt/memory
+  mkdir /mnt/memory/upper /mnt/memory/work
+  mount -t overlay -o lowerdir=$lower,upperdir=/mnt/memory/upper,workdir=/mnt/memory/work overlay /system || give_up "cannot lay a writable layer over the system"
+fi
+for directory in proc sys dev; do mount --move /$directory /system/$directory; done
+exec switch_root /system /sbin/init
+`;
+
+/**
+ * Takes dracut's place in the sample system: the same command line as far as image tools use it (`dracut [options] OUTPUT [KERNEL]`), but the initramfs is always
+ * busybox, the kernel's modules and the script above. It is not dracut.
+ */
+export const dracutStandIn = `#!/bin/sh
+set -e
+output= kernel=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --list-modules) printf '%s\\n' base busybox dmsquash-live kiwi-live pollcdrom; exit 0 ;;
+    --kver) kernel=$2; shift ;;
+    -a|--add|-o|--omit|-m|--modules|-d|--drivers|--add-drivers|--omit-drivers|-c|--conf|--confdir|-I|--install|--compress|--tmpdir|--persistent-policy) shift ;;
+    -i|--include) shift; shift ;;
+    -*) ;;
+    *) if [ -z "$output" ]; then output=$1; else kernel=$1; fi ;;
+  esac
+  shift
+done
+[ -n "$kernel" ] || kernel=$(ls /usr/lib/modules | head -n 1)
+[ -n "$output" ] || output=/boot/initramfs-$kernel.img
+
+tree=$(mktemp -d /var/tmp/dracut.XXXXXX)
+trap 'rm -rf "$tree"' EXIT
+mkdir -p "$tree/bin" "$tree/proc" "$tree/sys" "$tree/dev" "$tree/system" "$tree/lib/modules"
+for directory in medium squashfs image memory; do mkdir -p "$tree/mnt/$directory"; done
+cp /usr/bin/busybox "$tree/bin/busybox"
+cp -a "/usr/lib/modules/$kernel" "$tree/lib/modules/"
+rm -f "$tree/lib/modules/$kernel/vmlinuz"
+cp /usr/lib/dracut/initramfs-start "$tree/init"
+chmod 755 "$tree/init"
+(cd "$tree" && find . | cpio -o -H newc 2> /dev/null | gzip -6) > "$output"
+echo "dracut (Sample Linux's stand-in): made $output for kernel $kernel"
+`;
