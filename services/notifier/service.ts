@@ -78,8 +78,17 @@ export async function runNotifier(ports: NotifierPorts, options: { readonly queu
     await probe?.('letter-claimed', document.buildId);
     const next = await outcomeOf(document);
     await probe?.('letter-sent', document.buildId);
-    await deliveries.replace(next, found.version + 1);
+    await mark(next, document.claim?.token);
     await probe?.('letter-marked', document.buildId);
+  };
+
+  /** Records the outcome as long as the claim is ours; who lost it leaves the record to the new holder. */
+  const mark = async (next: Delivery, token: string | undefined): Promise<void> => {
+    for (;;) {
+      const current = await deliveries.get(next.id);
+      if (current?.document.claim?.token !== token || !current) return;
+      if (await deliveries.replace(next, current.version)) return;
+    }
   };
 
   const outcomeOf = async (delivery: Delivery): Promise<Delivery> => {

@@ -37,7 +37,7 @@ export const uploader = defineStage({
 
 /** What is announced is there, whole: the size is asked of the store that will serve it. */
 async function publish(files: Files, buildId: string, artifact: Artifact): Promise<void> {
-  const key = publicKey(buildId, artifact.name);
+  const key = publicKey(buildId, artifact);
   await files.copy(contentKey(artifact.sha256), key);
   const published = await files.stat(key);
   if (published?.size !== artifact.size) {

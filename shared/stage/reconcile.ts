@@ -9,7 +9,7 @@ import { lostAttemptsMax } from './disposition.ts';
 import { type RelayPorts, relayOutbox } from './outbox.ts';
 
 /** How often each state is looked at. With a lease of 20 s this notices a lost process well within 30 s. */
-const intervalMs = 1_000;
+const defaultIntervalMs = 1_000;
 const batchMax = 200;
 
 /** What a build needs at `now`: its next record, whose outbox then goes out; undefined where it needs nothing. Pure. */
@@ -48,7 +48,7 @@ export interface Reconciler {
 }
 
 export function startReconciler(
-  options: RelayPorts & { readonly clock: Clock; readonly logger: Log; readonly states: readonly BuildState[]; readonly onError?: (error: unknown) => void },
+  options: RelayPorts & { readonly clock: Clock; readonly logger: Log; readonly states: readonly BuildState[]; readonly intervalMs?: number },
 ): Reconciler {
   const { builds, clock, logger, states, probe } = options;
   const stopping = new AbortController();
@@ -86,7 +86,7 @@ export function startReconciler(
       } catch (error) {
         logger.warn({ err: error }, 'reconciler pass failed');
       }
-      await clock.sleep(intervalMs, stopping.signal).catch(() => undefined);
+      await clock.sleep(options.intervalMs ?? defaultIntervalMs, stopping.signal).catch(() => undefined);
     }
   })();
 

@@ -66,6 +66,8 @@ interface Run {
   current: Versioned<Build>;
   token: string | null;
   readonly controller: AbortController;
+  /** Resolves when nothing more will come of it. */
+  readonly ended: Promise<void>;
 }
 
 const final: Disposition = 'ack';
@@ -98,15 +100,22 @@ export async function runStage(
     if (typeof event === 'string') return { deadLetter: event };
     const buildId = event.subject;
     await probe?.('received', buildId);
-    // This process runs it already: a lost channel handed the message out again.
+    // This process runs it already: a lost channel handed the message out again. Without a claim the message is what brings the build on, so it stays in hand until then.
+    const running = runs.get(buildId);
+    if (running && running.token === null) await running.ended;
     if (runs.has(buildId)) return final;
     if (runs.size >= slots) return 'requeue';
-    const run: Run = { event, current: undefined as never, token: null, controller: new AbortController() };
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const run: Run = { event, current: undefined as never, token: null, controller: new AbortController(), ended };
     runs.set(buildId, run);
     if (runs.size >= slots) subscription?.pause();
     let isBackground = false;
     const release = () => {
       runs.delete(buildId);
+      end();
       if (runs.size < slots && !isStopping) subscription?.resume();
     };
     try {
