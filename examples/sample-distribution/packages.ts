@@ -1,7 +1,7 @@
 /** The packages of Sample Linux: what each is made of, and which of them the group `core` installs. */
 import { type PackageDefinition, specOf } from './package-definition.ts';
 import { type StagedPackage, stagedPackage } from './staging.ts';
-import { dracutStandIn, initramfsStart, inittab, systemStart } from './system-scripts.ts';
+import { dracutStandIn, initramfsStart, inittab, profile, systemStart } from './system-scripts.ts';
 
 /** The distribution's version and the tag that ends the release of each of its packages. */
 export const sampleRelease = { version: '1', distTag: '.sample' } as const;
@@ -106,11 +106,12 @@ const sampleInit: Plan = {
     arch: 'noarch',
     summary: 'Starts the system and tells what runs',
     license: 'MIT',
-    requires: ['busybox', 'rpm', 'sample-release'],
+    requires: ['bash', 'busybox', 'rpm', 'sample-release'],
   },
   async stage(stage) {
     await stage.text('etc/rc.sysinit', systemStart, 0o755);
     await stage.text('etc/inittab', inittab);
+    await stage.text('etc/profile', profile);
   },
 };
 
@@ -123,12 +124,31 @@ const dracut: Plan = {
     summary: 'Stands in for dracut with an initramfs of busybox',
     license: 'MIT',
     requires: ['busybox'],
-    provides: ['dracut-live', 'dracut-kiwi-lib', 'dracut-kiwi-live'],
+    provides: ['dracut-live'],
   },
   async stage(stage) {
     await stage.text('usr/bin/dracut', dracutStandIn, 0o755);
     await stage.text('usr/lib/dracut/initramfs-start', initramfsStart, 0o755);
   },
+};
+
+/** KIWI refuses to make a live medium unless this package is asked for by name, in a version that is not much older than itself. */
+const dracutKiwiLive: Plan = {
+  definition: {
+    name: 'dracut-kiwi-live',
+    version: '9.24',
+    release,
+    arch: 'noarch',
+    summary: 'Lets KIWI make live media',
+    license: 'MIT',
+    requires: ['dracut'],
+    provides: ['dracut-kiwi-lib'],
+  },
+  stage: (stage) =>
+    stage.text(
+      'usr/lib/dracut/modules.d/90kiwi-live/about',
+      "The initramfs of dracut, as Sample Linux has it, finds KIWI's live media without further parts.\n",
+    ),
 };
 
 export const helloVersions = { stable: '1.0', testing: '1.1' } as const;
@@ -159,6 +179,7 @@ export const smallPackages: readonly Plan[] = [
   sampleReleasePackage,
   sampleInit,
   dracut,
+  dracutKiwiLive,
   hello(helloVersions.stable),
   dataPackage('greeting-common', '2.0', []),
   dataPackage('greeting', '2.0', ['greeting-common = 2.0', 'hello >= 1.0']),

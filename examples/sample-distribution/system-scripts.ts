@@ -18,8 +18,8 @@ dmesg -n 1
 hostname -F /etc/hostname
 . /etc/os-release
 
-# An epoch of 0 is the same as none, and is not written.
-rpm -qa --qf '%{NAME}-%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}.%{ARCH}\\n' | sed 's/-0:\\([^-]*-[^-]*\\)$/-\\1/' | sort > /run/rpm-list
+# In full, because busybox's shell takes its own small rpm for a bare name. An epoch of 0 is the same as none, and is not written.
+/usr/bin/rpm -qa --qf '%{NAME}-%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}.%{ARCH}\\n' | sed 's/-0:\\([^-]*-[^-]*\\)$/-\\1/' | sort > /run/rpm-list
 {
   echo "SPINDLE-BOOT begin"
   echo "SPINDLE-BOOT os $PRETTY_NAME"
@@ -34,7 +34,7 @@ rpm -qa --qf '%{NAME}-%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}.%{ARCH}\\n' |
   echo "  kernel $(uname -r), $(wc -l < /run/rpm-list) RPM packages"
   echo
   if command -v hello > /dev/null; then
-    echo "  $(rpm -q hello)"
+    echo "  $(/usr/bin/rpm -q hello)"
     echo "  $ hello"
     hello | sed 's/^/  /'
     echo
@@ -51,10 +51,15 @@ exit 0
 `;
 
 export const inittab = `::sysinit:/etc/rc.sysinit
-tty1::respawn:-/bin/sh
-ttyS0::respawn:-/bin/sh
+tty1::respawn:-/bin/bash
+ttyS0::respawn:-/bin/bash
 ::ctrlaltdel:/sbin/reboot
 ::shutdown:/bin/umount -a -r
+`;
+
+/** Read by the shells on screen and serial port. */
+export const profile = `export PATH=/usr/bin:/usr/sbin HOME=/root PS1='[root@sample \\W]# '
+cd
 `;
 
 /**
