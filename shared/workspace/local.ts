@@ -17,7 +17,7 @@ export interface LocalWorkspacesOptions {
   readonly files: Files;
   /** Whose directories these are. After a restart under the same name `sweep` takes what the predecessor left, so no two living processes share one. */
   readonly owner: string;
-  /** Runs `umount` where a tool left a mount. Without it such a workspace is left for the next sweep. */
+  /** Runs `umount` and `losetup` where a tool left a mount or a loop device. Without it such a workspace is left for the next sweep. */
   readonly programs?: Programs;
 }
 
@@ -151,6 +151,9 @@ async function removeTree(path: string, programs: Programs | undefined): Promise
       await programs?.run({ command: 'umount', args: ['-l', '--', mount], deadlineMs: 30_000 }).catch(() => {});
     }
     if ((await mountsBelow(path)).length > 0) return;
+    for (const device of await loopDevicesOn(path)) {
+      await programs?.run({ command: 'losetup', args: ['--detach', device], deadlineMs: 30_000 }).catch(() => {});
+    }
     await rm(path, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
   } catch {
     // The next sweep tries again; a run must not fail because its leavings could not be removed.
@@ -164,4 +167,13 @@ async function mountsBelow(path: string): Promise<readonly string[]> {
     .map((line) => (line.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))))
     .filter((mount) => mount === path || mount.startsWith(`${path}/`))
     .reverse();
+}
+
+/** A tool that was killed cannot give back its loop devices, and unlike its mounts they do not end with its namespaces. */
+async function loopDevicesOn(path: string): Promise<readonly string[]> {
+  const names = (await readdir('/sys/block').catch(() => [])).filter((name) => /^loop\d+$/.test(name));
+  const backings = await Promise.all(
+    names.map(async (name) => ({ name, file: await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '') })),
+  );
+  return backings.filter(({ file }) => file.startsWith(`${path}/`)).map(({ name }) => `/dev/${name}`);
 }

@@ -1,0 +1,57 @@
+/** What an image engine is: a pure function from a resolved request to files and one command line, and a reader of that command's output. */
+import type { Engine, ImageType, SingleBuildRequest } from '../../../shared/build/request.ts';
+import type { ProgramRequest } from '../../../shared/programs/programs.ts';
+import type { Resolution } from '../../../shared/resolution/resolution.ts';
+
+export interface EngineOrder {
+  readonly request: SingleBuildRequest;
+  readonly resolution: Resolution;
+  /** What `$releasever` is in this release. */
+  readonly releasever: string;
+  /** Absolute path of the workspace; the repositories stand in it, at `layout`. */
+  readonly root: string;
+}
+
+/** Where things stand in the workspace, relative to it. */
+export const layout = {
+  repositories: 'repositories',
+  /** One folder a repository, with its metadata. Stable before side, wherever an order shows. */
+  stable: 'repositories/stable',
+  side: 'repositories/side',
+  home: 'home',
+  recipe: 'recipe',
+  cache: 'cache',
+  temporary: 'temporary',
+  output: 'output',
+  inspection: 'inspection',
+} as const;
+
+export interface Recipe {
+  /** Relative to the workspace. */
+  readonly files: readonly { readonly path: string; readonly content: string }[];
+  /** Directories that the tool expects, relative to the workspace. */
+  readonly directories: readonly string[];
+  readonly run: Pick<ProgramRequest, 'command' | 'args' | 'isolation'> & { readonly env: Readonly<Record<string, string>> };
+  /** What is published, so that people can see and repeat what was done. */
+  readonly artifact: { readonly name: string; readonly mediaType: string; readonly content: string };
+}
+
+export interface RelevantLines {
+  /** One sentence: why the tool gave up. */
+  readonly reason: string;
+  /** The lines that say so, in their order; at most 20. */
+  readonly lines: readonly string[];
+}
+
+export interface ImageEngine {
+  readonly name: Engine;
+  readonly imageTypes: readonly ImageType[];
+  /** The tool's version for the manifest: how to ask, and what to take of the answer. */
+  readonly version: { readonly command: string; readonly args: readonly string[]; readonly read: (stdout: string) => string | undefined };
+  readonly render: (order: EngineOrder) => Recipe;
+  /** Of the names in `layout.output`, the image. Undefined where there is none. */
+  readonly findImage: (names: readonly string[]) => string | undefined;
+  /** How far a line of output says the tool has come; undefined where it says nothing. */
+  readonly phase: (line: string) => { readonly done: number; readonly total: number; readonly what: string } | undefined;
+  readonly relevantLines: (lines: readonly string[]) => RelevantLines;
+}

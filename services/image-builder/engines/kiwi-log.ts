@@ -1,0 +1,97 @@
+/** Reads KIWI's output: how far it has come, and of a failed run the one reason with the lines that matter. Pure. */
+import type { RelevantLines } from './engine.ts';
+
+const phases: readonly (readonly [marker: string, what: string])[] = [
+  ['Preparing new root system', 'preparing the root system'],
+  ['Installing bootstrap packages', 'installing packages'],
+  ['Running transaction', 'installing packages'],
+  ['Installing system (chroot)', 'setting the system up'],
+  ['Creating live ISO boot image', 'making the initramfs'],
+  ['Packing system into', 'packing the root file system'],
+  ['Creating squashfs container', 'compressing the root file system'],
+  ['Creating live ISO image', 'writing the ISO'],
+  ['Result files:', 'done'],
+];
+
+export function kiwiPhase(line: string): { readonly done: number; readonly total: number; readonly what: string } | undefined {
+  const index = phases.findIndex(([marker]) => line.includes(marker));
+  const phase = phases[index];
+  return phase ? { done: index, total: phases.length - 1, what: phase[1] } : undefined;
+}
+
+const linesMax = 20;
+const prefix = /\[ (DEBUG|INFO|WARNING|ERROR|CRITICAL)\s*\]: (?:\d\d:\d\d:\d\d \| )?/;
+
+/** What dnf, rpm, dracut, the file system tools and KIWI's schema say when they refuse. */
+const telling: readonly RegExp[] = [
+  /No match for argument/,
+  /Unable to find a match/,
+  /^\s*(?:bootstrap|system): \s*(?:Error|Problem)\b/i,
+  /\bProblem(?: \d+)?: /,
+  /nothing provides/,
+  /conflicting requests|conflicts with|is filtered out/,
+  /package .+ requires .+, but none of the providers/,
+  /Failed to (?:download|synchronize|open|mount)/i,
+  /\bdigest.*(?:BAD|mismatch)|checksum doesn't match/i,
+  /scriptlet failed|Error in .*(?:scriptlet|transaction)|Error unpacking rpm|unpacking of archive failed/i,
+  /dracut.*(?:\[[EF]\]|ERROR|FAILED|cannot|Failed)/,
+  /Failed with stderr/,
+  /failed to run command/,
+  /No space left on device|Disk quota exceeded|Cannot allocate memory|Out of memory|Killed/,
+  /Permission denied|Operation not permitted/,
+  /RELAXNGV/,
+  /attribute is only available/,
+  /FATAL|xorriso : (?:FAILURE|ABORT)/,
+];
+
+/** The first error is the cause; what follows is cleaning up. */
+export function relevantKiwiLines(lines: readonly string[]): RelevantLines {
+  const messages = lines.flatMap(unglue);
+  const errorAt = messages.findIndex((line) => /\[ (?:ERROR|CRITICAL)\s*\]:/.test(line) || line.startsWith('Traceback (most recent call last)'));
+  if (errorAt === -1) {
+    const told = messages.filter((line) => telling.some((pattern) => pattern.test(line))).map(strip);
+    const last = messages.map(strip).filter((line) => line !== '');
+    return { reason: told.at(-1) ?? last.at(-1) ?? 'it printed nothing', lines: (told.length > 0 ? told : last).slice(-linesMax) };
+  }
+  const before = messages.slice(0, errorAt).filter((line) => telling.some((pattern) => pattern.test(line)));
+  const error = [messages[errorAt] ?? ''];
+  // A message of several lines goes on until the next one that has a level of its own.
+  for (const line of messages.slice(errorAt + 1)) {
+    if (prefix.test(line) || error.length >= linesMax) break;
+    error.push(line);
+  }
+  const kept = error.map(strip).filter((line) => line !== '' && line !== ':');
+  const isTraceback = kept[0]?.startsWith('Traceback') || kept[0] === 'Unexpected error:';
+  const reason = isTraceback
+    ? (kept.at(-1) ?? '')
+    : kept
+        .join(' ')
+        .replace(/^Kiwi[A-Za-z]+: ?/, '')
+        .replace(/\s+/g, ' ')
+        .trim();
+  // Some of KIWI's own messages are only the consequence; the program that failed just before says why.
+  const cause = messages
+    .slice(Math.max(0, errorAt - 4), errorAt)
+    .map((line) => /Failed with stderr: (.+?)(?:, stdout:.*)?$/.exec(line)?.[1])
+    .findLast((text) => text !== undefined && !text.startsWith('(no output'));
+  return {
+    reason: `${reason || 'it gave no reason'}${cause && !reason.includes(cause) ? ` (${cause})` : ''}`.slice(0, 1000),
+    lines: [...before.map(strip).slice(-(linesMax - Math.min(kept.length, linesMax / 2))), ...kept.slice(0, linesMax / 2)],
+  };
+}
+
+/** KIWI's progress bar has no line's end: the next message stands behind it on the same line. */
+function unglue(line: string): readonly string[] {
+  return line
+    .replace(/\[ INFO\s*\]: Processing: \[[# ]*\] \d+%/g, '')
+    .split(/(?=\[ (?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s*\]: )/)
+    .filter((part) => part !== '');
+}
+
+function strip(line: string): string {
+  return line
+    .replace(prefix, '')
+    .replace(/^--> /, '')
+    .replace(/^(?:bootstrap|system): /, '')
+    .trim();
+}

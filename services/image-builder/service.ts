@@ -1,0 +1,218 @@
+/** Makes the image: exactly the resolved packages, from local repositories, without network; then reads it back to see that it is what was asked for. */
+import type { Artifact } from '../../shared/build/artifact.ts';
+import { failureOf, SpindleError } from '../../shared/build/failure.ts';
+import { BuildFailed, ImageBuilt, SideRepoReady } from '../../shared/events/catalog.ts';
+import { formatNevra, parseNevra } from '../../shared/fedora/nvr.ts';
+import { readContentText, storeContent } from '../../shared/files/content.ts';
+import type { FileRef } from '../../shared/files/content-ref.ts';
+import type { Files } from '../../shared/files/files.ts';
+import type { ProgramRequest, Programs } from '../../shared/programs/programs.ts';
+import { RepositorySet, Resolution } from '../../shared/resolution/resolution.ts';
+import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
+import type { Workspace } from '../../shared/workspace/workspace.ts';
+import { type ImageEngine, layout, type Recipe } from './engines/engine.ts';
+import { kiwi } from './engines/kiwi.ts';
+import { readInstalledPackages } from './image-contents.ts';
+import { type Comparison, compareContents, formatManifest } from './manifest.ts';
+
+export interface ImageBuilderOptions {
+  readonly engines?: readonly ImageEngine[];
+}
+
+const stageName = 'image-builder';
+const deadlineMs = 2 * 3_600_000;
+/** Placing, checking and storing need the rest of the stage's time. */
+const engineDeadlineMs = deadlineMs - 15 * 60_000;
+const jsonBytesMax = 64 * 1024 * 1024;
+const linesKeptMax = 5000;
+/** How many files are placed at once: each is a few system calls. */
+const placedAtOnce = 32;
+
+/** Failures that no further try mends: the build ends with them, and keeps its recipe. */
+const finalCodes: ReadonlySet<string> = new Set(['ENGINE_FAILED', 'ENGINE_OUTPUT_MISSING', 'REQUESTED_BUILD_MISSING', 'IMAGE_UNREADABLE', 'TOOL_TIMED_OUT']);
+
+export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
+  const versions = toolVersions();
+  return defineStage({
+    name: stageName,
+    state: 'building',
+    consumes: SideRepoReady,
+    emits: [ImageBuilt, BuildFailed],
+    long: true,
+    limits: { concurrency: 2, attemptsMax: 3, deadlineMs },
+
+    async handle({ data }, context) {
+      const { request, files, log, progress } = context;
+      const engine = engines.find(({ name }) => name === data.engine);
+      if (!engine?.imageTypes.includes(data.imageType)) {
+        const present = engines.map(({ name, imageTypes }) => `${name} (${imageTypes.join(', ')})`).join(', ');
+        const refusal = new SpindleError('ENGINE_UNSUPPORTED', `${data.engine} cannot make a ${data.imageType} image here; there is ${present}`);
+        return BuildFailed({ failure: failureOf(refusal, stageName), artifacts: [] });
+      }
+      const resolution = Resolution.parse(await readJson(files, data.resolution));
+      const repositories = RepositorySet.parse(await readJson(files, data.repositories));
+      checkNames(resolution);
+
+      const workspace = await context.workspace();
+      progress(0, 0, 'laying out the repositories');
+      await placeRepositories(workspace, repositories, context.signal);
+      const release = context.releases.releases.find(({ id }) => id === resolution.release);
+      const recipe = engine.render({ request, resolution, releasever: release?.releasever ?? resolution.release, root: workspace.path });
+      const recipeArtifact: Artifact = {
+        name: recipe.artifact.name,
+        mediaType: recipe.artifact.mediaType,
+        ...(await storeContent(files, recipe.artifact.content)),
+      };
+
+      try {
+        // Asked while the tool runs: it takes as long as starting a Python program does, and its answer is wanted only at the end.
+        const [version, image] = await both(versions(engine, context), makeImage(engine, recipe, workspace, context));
+        const comparison = await checkImage(image, workspace, resolution, context);
+        const name = `${request.label}-${resolution.release}-${resolution.arch}.iso`;
+        progress(0, 0, 'storing the image');
+        const imageRef = await workspace.store(image, context.signal);
+        const manifest = formatManifest({
+          buildId: context.buildId,
+          request,
+          engine: engine.name,
+          tools: { [engine.name]: version },
+          image: { name, ...imageRef },
+          resolution,
+          comparison,
+        });
+        log(stageName, `${name}: ${imageRef.size} bytes, ${comparison.packages.length} packages, sha256 ${imageRef.sha256}`);
+        return ImageBuilt({
+          arch: data.arch,
+          imageType: data.imageType,
+          image: name,
+          requested: [...resolution.requested],
+          artifacts: [
+            { name, mediaType: 'application/x-iso9660-image', ...imageRef },
+            { name: 'manifest.json', mediaType: 'application/json', ...(await storeContent(files, manifest)) },
+            recipeArtifact,
+          ],
+        });
+      } catch (error) {
+        if (context.signal.aborted || !(error instanceof SpindleError) || !finalCodes.has(error.code)) throw error;
+        for (const line of error.details) log(stageName, line);
+        return BuildFailed({ failure: failureOf(error, stageName), artifacts: [recipeArtifact] });
+      }
+    },
+  });
+}
+
+async function readJson(files: Files, ref: FileRef): Promise<unknown> {
+  return JSON.parse(await readContentText(files, ref, jsonBytesMax));
+}
+
+/** Names go onto command lines and into recipes. What metadata calls a package is a stranger's word until here. */
+function checkNames({ packages }: Resolution): void {
+  for (const item of packages) {
+    const parsed = parseNevra(item.nevra);
+    if (!parsed || formatNevra(parsed) !== item.nevra || parsed.name !== item.name) {
+      throw new SpindleError(
+        'PACKAGE_MISMATCH',
+        `the resolution names a package ${JSON.stringify(item.name.slice(0, 200))} as ${JSON.stringify(item.nevra.slice(0, 200))}, which no RPM is called`,
+      );
+    }
+  }
+}
+
+async function placeRepositories(workspace: Workspace, { repositories }: RepositorySet, signal: AbortSignal): Promise<void> {
+  // Both stand there, also where one has nothing: an engine's recipe names both.
+  const files = repositories.flatMap(({ id, files }) => files.map((file) => ({ ...file, path: `${layout[id]}/${file.path}` })));
+  for (let from = 0; from < files.length; from += placedAtOnce) {
+    signal.throwIfAborted();
+    await Promise.all(files.slice(from, from + placedAtOnce).map(({ path, sha256, size }) => workspace.place({ sha256, size }, path)));
+  }
+}
+
+/** Runs the engine. Returns the image's path in the workspace, media check implanted. */
+async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspace, { programs, signal, log, progress }: StageContext): Promise<string> {
+  await Promise.all([
+    ...recipe.files.map(({ path, content }) => workspace.write(path, content)),
+    ...recipe.directories.map((directory) => workspace.makeDirectory(directory)),
+  ]);
+  const lines: string[] = [];
+  const onLine = (line: string) => {
+    log(engine.name, line);
+    lines.push(line);
+    if (lines.length > 2 * linesKeptMax) lines.splice(0, linesKeptMax);
+    const phase = engine.phase(line);
+    if (phase) progress(phase.done, phase.total, phase.what);
+  };
+  log(stageName, `${recipe.run.command} ${recipe.run.args.join(' ')}`);
+  const result = await programs.run({ ...recipe.run, cwd: workspace.path, deadlineMs: engineDeadlineMs, signal, onLine, outputBytesMax: 4096 });
+  if (result.exitCode !== 0) {
+    const { reason, lines: details } = engine.relevantLines(lines);
+    const ending = result.signal === null ? `ended with status ${result.exitCode}` : `was ended by ${result.signal}`;
+    if (details.some((line) => /No space left on device|Disk quota exceeded/.test(line))) {
+      throw new SpindleError('DISK_FULL', `${engine.name} ${ending}, because no space was left for the image`, { details });
+    }
+    throw new SpindleError('ENGINE_FAILED', `${engine.name} ${ending}: ${reason}`, { details });
+  }
+  const name = engine.findImage(await workspace.list(layout.output));
+  if (name === undefined) {
+    throw new SpindleError('ENGINE_OUTPUT_MISSING', `${engine.name} said it succeeded, but left no image`, { details: lines.slice(-10) });
+  }
+  const image = `${layout.output}/${name}`;
+  await runChecked(programs, { command: 'implantisomd5', args: [`${workspace.path}/${image}`], signal }, 'implanting the media check failed');
+  return image;
+}
+
+/** Reads the finished image back. Throws REQUESTED_BUILD_MISSING where it lacks what was asked for; lesser differences are told in the log and by the manifest. */
+async function checkImage(image: string, workspace: Workspace, resolution: Resolution, context: StageContext): Promise<Comparison> {
+  const { programs, signal, log, progress } = context;
+  progress(0, 0, 'reading the image back');
+  const [, installed] = await both(
+    runChecked(programs, { command: 'checkisomd5', args: [`${workspace.path}/${image}`], signal }, 'the image fails its own media check'),
+    readInstalledPackages(image, { programs, workspace, signal, log }),
+  );
+  const comparison = compareContents(installed, resolution);
+  for (const nevra of comparison.missing) log(stageName, `resolved, but not in the image: ${nevra}`);
+  for (const nevra of comparison.unexpected) log(stageName, `in the image, but not resolved: ${nevra}`);
+  if (comparison.requestedMissing.length > 0) {
+    const missing = comparison.requestedMissing.map(
+      ({ nevra, instead }) => `${nevra} (${instead.length > 0 ? `it holds ${instead.join(', ')}` : 'it holds none'})`,
+    );
+    throw new SpindleError(
+      'REQUESTED_BUILD_MISSING',
+      `the finished image lacks ${missing.slice(0, 10).join('; ')}${missing.length > 10 ? ` and ${missing.length - 10} more` : ''}`,
+      {
+        details: missing,
+      },
+    );
+  }
+  log(stageName, `the image's own RPM database lists ${installed.length} packages, every requested build among them`);
+  return comparison;
+}
+
+async function runChecked(programs: Programs, request: Pick<ProgramRequest, 'command' | 'args' | 'signal'>, complaint: string): Promise<void> {
+  const result = await programs.run({ ...request, isolation: 'private-no-network', deadlineMs: 15 * 60_000 });
+  if (result.exitCode !== 0) {
+    throw new SpindleError('IMAGE_UNREADABLE', `${complaint}: ${request.command} ended with ${result.signal ?? `status ${result.exitCode}`}`, {
+      details: `${result.stdout}\n${result.stderr}`.split('\n').filter(Boolean).slice(-10),
+    });
+  }
+}
+
+/** Asks each tool once. A tool that cannot say is no reason to fail a build that it made. */
+function toolVersions(): (engine: ImageEngine, context: StageContext) => Promise<string> {
+  const known = new Map<string, string>();
+  return async ({ name, version }, { programs, signal }) => {
+    const found = known.get(name);
+    if (found !== undefined) return found;
+    const answer = await programs.run({ command: version.command, args: version.args, deadlineMs: 60_000, signal }).catch(() => undefined);
+    const text = answer?.exitCode === 0 ? version.read(answer.stdout) : undefined;
+    if (text !== undefined) known.set(name, text);
+    return text ?? 'unknown';
+  };
+}
+
+/** Both results, or the first's error before the second's. Unlike Promise.all it leaves nobody running in a workspace that is about to go. */
+async function both<A, B>(first: Promise<A>, second: Promise<B>): Promise<readonly [A, B]> {
+  const [a, b] = await Promise.allSettled([first, second]);
+  if (a.status === 'rejected') throw a.reason;
+  if (b.status === 'rejected') throw b.reason;
+  return [a.value, b.value];
+}
