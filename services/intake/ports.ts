@@ -1,0 +1,50 @@
+/** What intake's routes work with. */
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ZodTypeProvider } from '@fastify/type-provider-zod';
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
+import type { Build } from '../../shared/build/build.ts';
+import type { SingleBuildRequest } from '../../shared/build/request.ts';
+import type { Bus } from '../../shared/bus/bus.ts';
+import type { Clock } from '../../shared/clock/clock.ts';
+import type { Files } from '../../shared/files/files.ts';
+import type { Log } from '../../shared/log/log.ts';
+import type { Resolution } from '../../shared/resolution/resolution.ts';
+import type { Collection, Store } from '../../shared/store/store.ts';
+import type { IdempotencyKey } from './accept.ts';
+import { Problem } from './problem.ts';
+import type { IntakeRules } from './service.ts';
+
+export interface IntakePorts extends IntakeRules {
+  readonly builds: Collection<Build>;
+  readonly idempotencyKeys: Collection<IdempotencyKey>;
+  readonly store: Pick<Store, 'ping'>;
+  readonly files: Files;
+  readonly bus: Bus;
+  readonly clock: Clock;
+  readonly logger: Log;
+  /** Without a slash at the end. */
+  readonly publicUrl: string;
+  readonly listenHost: string;
+  /** A dry run: what the resolver would find. Rejects with a SpindleError, or with the signal's reason. */
+  readonly resolve: (request: SingleBuildRequest, signal: AbortSignal) => Promise<Resolution>;
+  /** Called after builds were queued. */
+  readonly onQueued: () => void;
+  /** Above so many queued builds new ones are refused. */
+  readonly queuedMax?: number;
+}
+
+export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>;
+
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+export function isId(text: string): boolean {
+  return uuid.test(text);
+}
+
+/** Throws BUILD_UNKNOWN for anything that names no build. */
+export async function requiredBuild({ builds }: Pick<IntakePorts, 'builds'>, id: string): Promise<Build> {
+  const found = isId(id) ? await builds.get(id) : undefined;
+  if (!found) throw new Problem('BUILD_UNKNOWN', 'there is no build of this id');
+  return found.document;
+}

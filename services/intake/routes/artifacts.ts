@@ -1,0 +1,113 @@
+/** Routes for what a build left: its artifacts, whole or in ranges, and its manifest. */
+import { Readable } from 'node:stream';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import type { Artifact } from '../../../shared/build/artifact.ts';
+import type { Build } from '../../../shared/build/build.ts';
+import { contentKey } from '../../../shared/files/content-ref.ts';
+import { publicKey } from '../../../shared/files/public-key.ts';
+import { streamResponse } from '../openapi.ts';
+import { type App, type IntakePorts, requiredBuild } from '../ports.ts';
+import { Problem } from '../problem.ts';
+import { namesTag, parseRange } from '../range.ts';
+import { apiPrefix, PublicBuild, publicArtifacts } from '../view.ts';
+
+const idParameter = z.object({ id: z.string() });
+const manifestName = 'manifest.json';
+
+export function artifactRoutes(app: App, ports: IntakePorts): void {
+  app.route({
+    method: 'GET',
+    url: `${apiPrefix}/builds/:id/artifacts`,
+    schema: {
+      tags: ['artifacts'],
+      summary: 'The files of a build',
+      params: idParameter,
+      response: { 200: z.object({ items: PublicBuild.shape.artifacts }) },
+    },
+    handler: async ({ params }) => ({ items: [...publicArtifacts(await requiredBuild(ports, params.id))] }),
+  });
+
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: `${apiPrefix}/builds/:id/artifacts/:name`,
+    exposeHeadRoute: false,
+    schema: {
+      tags: ['artifacts'],
+      summary: 'One file',
+      description: 'Serves ranges. The ETag is the SHA-256 of the content.',
+      params: z.object({ id: z.string(), name: z.string() }),
+      response: {
+        200: streamResponse('The file', 'application/octet-stream'),
+        206: streamResponse('The range', 'application/octet-stream'),
+        304: { description: 'Not modified' },
+      },
+    },
+    handler: async (request, reply) => {
+      const build = await requiredBuild(ports, request.params.id);
+      return sent(request, reply, build, requiredArtifact(build, request.params.name), 'attachment');
+    },
+  });
+
+  app.route({
+    method: ['GET', 'HEAD'],
+    url: `${apiPrefix}/builds/:id/manifest`,
+    exposeHeadRoute: false,
+    schema: {
+      tags: ['artifacts'],
+      summary: 'Which packages the image holds, and where each came from',
+      params: idParameter,
+      response: { 200: streamResponse('manifest.json', 'application/json') },
+    },
+    handler: async (request, reply) => {
+      const build = await requiredBuild(ports, request.params.id);
+      return sent(request, reply, build, requiredArtifact(build, manifestName), 'inline');
+    },
+  });
+
+  const sent = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    build: Build,
+    artifact: Artifact,
+    disposition: 'attachment' | 'inline',
+  ): Promise<FastifyReply> => {
+    const key = await storedKey(build, artifact);
+    if (key === undefined) throw new Problem('ARTIFACT_GONE', `the file of ${artifact.name} has been removed`);
+    const tag = `"${artifact.sha256}"`;
+    reply
+      .header('etag', tag)
+      .header('accept-ranges', 'bytes')
+      .header('cache-control', 'private, no-cache')
+      .header('content-type', artifact.mediaType)
+      .header('content-disposition', `${disposition}; filename="${artifact.name}"`)
+      .header('repr-digest', `sha-256=:${Buffer.from(artifact.sha256, 'hex').toString('base64')}:`);
+    if (namesTag(request.headers['if-none-match'], tag)) return reply.code(304).send();
+    const ifRange = request.headers['if-range'];
+    const mayRange = ifRange === undefined || ifRange === tag;
+    const range = mayRange ? parseRange(request.headers.range, artifact.size) : undefined;
+    if (range === 'unsatisfiable') {
+      throw new Problem('RANGE_NOT_SATISFIABLE', `the file has ${artifact.size} bytes`, { headers: { 'content-range': `bytes */${artifact.size}` } });
+    }
+    reply.code(range ? 206 : 200).header('content-length', range ? range.end - range.start + 1 : artifact.size);
+    if (range) reply.header('content-range', `bytes ${range.start}-${range.end}/${artifact.size}`);
+    if (request.method === 'HEAD') return reply.send();
+    const found = await ports.files.get(key, range);
+    if (!found) throw new Problem('ARTIFACT_GONE', `the file of ${artifact.name} has been removed`);
+    return reply.send(Readable.from(found.body, { objectMode: false }));
+  };
+
+  /** Where the file stands: under its public name once uploaded, before that under its digest. */
+  const storedKey = async (build: Build, artifact: Artifact): Promise<string | undefined> => {
+    for (const key of [publicKey(build.id, artifact), contentKey(artifact.sha256)]) {
+      if ((await ports.files.stat(key))?.size === artifact.size) return key;
+    }
+    return undefined;
+  };
+}
+
+function requiredArtifact(build: Build, name: string): Artifact {
+  const artifact = build.artifacts.find((candidate) => candidate.name === name);
+  if (!artifact) throw new Problem('ARTIFACT_UNKNOWN', `the build, which is ${build.state}, has no artifact of this name`);
+  return artifact;
+}
