@@ -36,6 +36,7 @@ export const failureKinds = {
   REPOSITORY_UNREACHABLE: operator('remote', 'The metadata of a repository could not be fetched.'),
   SOLVER_FAILED: operator('local', 'The dependency solver itself broke.'),
   // Packages
+  PACKAGE_UNSIGNED: requester('The release takes signed packages only, and Koji has no copy of an RPM that is signed with a key of the release.'),
   PACKAGE_UNREACHABLE: operator('remote', 'An RPM could not be downloaded.'),
   PACKAGE_DIGEST_MISMATCH: operator('remote', 'A downloaded RPM is not the one that the metadata or Koji names.'),
   PACKAGE_MISMATCH: operator('remote', 'The header of an RPM names another package than was resolved.'),

@@ -39,7 +39,7 @@ export const Resolution = z.object({
   packages: z.array(ResolvedPackage).max(20_000),
   /** NEVRAs of the packages that requested builds put into the image: each must be in the finished image. */
   requested: z.array(z.string()),
-  /** Names that the requester named (groups resolved to their packages), for recipes. */
+  /** Names that the requester, and the image tool, asked for (groups and capabilities resolved to packages of this set), for recipes. Sorted. */
   roots: z.array(z.string()),
   /** The repositories that were looked into, with the revision of their metadata. */
   repositories: z.array(z.object({ id: z.string(), role: z.string(), revision: z.string() })),

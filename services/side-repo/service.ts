@@ -1,0 +1,93 @@
+/** Fetches every resolved RPM, checks it, and makes the local repositories that the image is built from. */
+import { SpindleError } from '../../shared/build/failure.ts';
+import { BuildFailed, BuildResolved, SideRepoReady } from '../../shared/events/catalog.ts';
+import { readContentText, storeContent } from '../../shared/files/content.ts';
+import { contentKey } from '../../shared/files/content-ref.ts';
+import { forEachParallel } from '../../shared/parallel/for-each.ts';
+import { type RepositorySet, Resolution, type ResolvedPackage } from '../../shared/resolution/resolution.ts';
+import { createRepository } from '../../shared/rpm/create-repository.ts';
+import { checkStored, fetchRpm } from '../../shared/rpm/fetch-rpm.ts';
+import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
+import type { Workspace } from '../../shared/workspace/workspace.ts';
+import { layOut } from './layout.ts';
+
+const atOnceMax = 6;
+const resolutionBytesMax = 64 * 1024 * 1024;
+
+export const sideRepo = defineStage({
+  name: 'side-repo',
+  state: 'preparing-side-repo',
+  consumes: BuildResolved,
+  emits: [SideRepoReady, BuildFailed],
+  long: true,
+  limits: { concurrency: 4, attemptsMax: 6, deadlineMs: 2 * 60 * 60_000 },
+
+  async handle({ data }, context) {
+    const resolution = Resolution.parse(JSON.parse(await readContentText(context.files, data.resolution, resolutionBytesMax)));
+    const workspace = await context.workspace();
+    await storePackages(resolution.packages, workspace, context);
+    const repositories = await makeRepositories(resolution, workspace, context);
+    const stored = await storeContent(context.files, JSON.stringify({ version: 1, repositories } satisfies RepositorySet));
+    return SideRepoReady({ ...data, repositories: stored });
+  },
+});
+
+/** Afterwards the content store has every package, and each was seen to be the one that was resolved. */
+async function storePackages(packages: readonly ResolvedPackage[], workspace: Workspace, context: StageContext): Promise<void> {
+  const { files, log, progress, signal } = context;
+  const bytesTotal = packages.reduce((sum, { size }) => sum + size, 0);
+  let done = 0;
+  let bytes = 0;
+  let bytesFetched = 0;
+  let tenths = 0;
+  await forEachParallel(packages, { atOnceMax, signal }, async (rpm, taskSignal) => {
+    const ref = { sha256: rpm.sha256, size: rpm.size };
+    const stored = await files.stat(contentKey(rpm.sha256));
+    if (stored?.size === rpm.size) {
+      await checkStored({ nevra: rpm }, ref, `stored file sha256:${rpm.sha256}`, files, taskSignal);
+    } else if (rpm.urls.length === 0) {
+      throw new SpindleError('FILE_MISSING', `the stored file of ${rpm.nevra} is gone, and no address of it is known; submit the build again`);
+    } else {
+      const sources = rpm.urls.map((url) => ({ url, size: rpm.size, isSizeExact: true }));
+      await fetchRpm({ nevra: rpm, sources, sha256: rpm.sha256 }, context, workspace, taskSignal);
+      bytesFetched += rpm.size;
+    }
+    done += 1;
+    bytes += rpm.size;
+    progress(bytes, bytesTotal, rpm.nevra);
+    if (Math.floor((done * 10) / packages.length) > tenths) {
+      tenths = Math.floor((done * 10) / packages.length);
+      log('side-repo', `${done} of ${packages.length} packages, ${megabytes(bytes)} of ${megabytes(bytesTotal)}`);
+    }
+  });
+  log('side-repo', `all ${packages.length} packages are there and checked; ${megabytes(bytesFetched)} were fetched, the rest was stored already`);
+}
+
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+
+async function makeRepositories(
+  resolution: Resolution,
+  workspace: Workspace,
+  { files, programs, log, progress, signal }: StageContext,
+): Promise<RepositorySet['repositories']> {
+  progress(0, 0, 'making repository metadata');
+  const layout = layOut(resolution.packages);
+  const made: RepositorySet['repositories'] = [];
+  await forEachParallel(layout, { atOnceMax: layout.length, signal }, async ({ id, packages }, taskSignal, index) => {
+    for (const { path, package: rpm } of packages) await workspace.place({ sha256: rpm.sha256, size: rpm.size }, `${id}/${path}`);
+    await createRepository({ programs, workspace, directory: id, revision: '0', packages: packages.map(({ path }) => path), log, signal: taskSignal });
+    const metadata = await Promise.all(
+      (await workspace.list(`${id}/repodata`)).map(async (name) => ({
+        path: `repodata/${name}`,
+        ...(await workspace.store(`${id}/repodata/${name}`, taskSignal)),
+      })),
+    );
+    if (!metadata.some(({ path }) => path === 'repodata/repomd.xml')) {
+      throw new SpindleError('REPOSITORY_METADATA_FAILED', 'createrepo_c said it succeeded, but left no repodata/repomd.xml');
+    }
+    const rpms = packages.map(({ path, package: rpm }) => ({ path, sha256: rpm.sha256, size: rpm.size }));
+    made[index] = { id, files: [...rpms, ...metadata].sort((a, b) => (a.path < b.path ? -1 : 1)) };
+    log('side-repo', `the ${id} repository has ${packages.length} packages`);
+  });
+  return made;
+}

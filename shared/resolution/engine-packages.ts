@@ -1,0 +1,31 @@
+/** What an image tool needs inside the image, besides what the requester named: without it the tool refuses, or makes an image that does not boot. Pure. */
+import type { Engine, ImageType } from '../build/request.ts';
+
+export interface EnginePackages {
+  /** Packages or capabilities without which there is no image. */
+  readonly needed: readonly string[];
+  /** Taken where the release has them: distributions cut these differently. */
+  readonly ifKnown: readonly string[];
+}
+
+const none: EnginePackages = { needed: [], ifKnown: [] };
+
+/**
+ * KIWI makes the boot loader of a live medium from files inside the image, and its live system's initramfs with dracut there (kiwi: builder/live.py, bootloader/config/grub2.py). The
+ * GRUB names are capabilities that Fedora's packages and the sample distribution's one package both have.
+ */
+const kiwiLive: Readonly<Record<string, EnginePackages>> = {
+  x86_64: {
+    needed: ['kernel-core', 'dracut', 'dracut-kiwi-live', 'grub2-tools', 'grub2-pc-modules', 'grub2-efi-x64-modules'],
+    ifKnown: ['kernel-modules', 'grub2-pc', 'grub2-efi-x64-cdboot', 'shim-x64'],
+  },
+  aarch64: {
+    needed: ['kernel-core', 'dracut', 'dracut-kiwi-live', 'grub2-tools', 'grub2-efi-aa64-modules'],
+    ifKnown: ['kernel-modules', 'grub2-efi-aa64-cdboot', 'shim-aa64'],
+  },
+};
+
+/** Added to the solve, so that a resolution is a set that an image can be made of. Nothing for engines that bring their own. */
+export function enginePackages({ arch, imageType, engine }: { readonly arch: string; readonly imageType: ImageType; readonly engine: Engine }): EnginePackages {
+  return engine === 'kiwi' && imageType === 'live' ? (kiwiLive[arch] ?? none) : none;
+}
