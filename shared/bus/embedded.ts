@@ -216,7 +216,13 @@ export function embeddedBroker({ deadLetters, clock, messagesMax = messagesMaxDe
     const { queue, consumer } = handed;
     consumer.handed.delete(handed);
     queue.unacknowledged -= 1;
-    for (const other of consumer.queues) wake(other);
+    // Beginning after the queue that was served: else the first of them would starve the others.
+    const { queues: own } = consumer;
+    const served = own.indexOf(queue);
+    for (let offset = 0; offset < own.length; offset += 1) {
+      const next = own[(served + 1 + offset) % own.length];
+      if (next) wake(next);
+    }
     if (consumer.handed.size === 0) consumer.onIdle?.();
   }
 

@@ -71,6 +71,7 @@ export async function openEmbeddedStore({ path, onCorrupt = () => {} }: Embedded
   let commits = 0;
   let transactions = 0;
   let documentsSinceCheckpoint = 0;
+  const probe = database.prepare('SELECT count(*) FROM "spindle-collections"');
 
   const check = () => {
     if (isClosed) throw new SpindleError('PORT_CLOSED', 'the store was used after it was closed');
@@ -174,13 +175,13 @@ export async function openEmbeddedStore({ path, onCorrupt = () => {} }: Embedded
     },
     async ping() {
       check();
-      guard(`reading ${path}`, () => database.prepare('SELECT 1').get());
+      guard(`reading ${path}`, () => probe.get());
     },
     async close() {
       if (isClosed) return;
       isClosed = true;
       while (pending.length > 0) commitBatch(takeBatch());
-      database.close();
+      closeDatabase(database);
     },
   };
 }
@@ -214,9 +215,22 @@ async function openDatabase(path: string): Promise<Database> {
     }
     return database;
   } catch (error) {
-    database.close();
+    closeDatabase(database);
     throw error;
   }
+}
+
+/**
+ * Frees the lock before closing: with @photostructure/sqlite a connection lives on, lock and all, until its last statement is collected as garbage. The
+ * lock of a write-ahead log is only let go by leaving that mode, which also brings everything from the log into the database.
+ */
+function closeDatabase(database: Database): void {
+  try {
+    database.exec('PRAGMA journal_mode = DELETE; PRAGMA locking_mode = NORMAL; PRAGMA user_version');
+  } catch {
+    // A disk that is full, for one: then the log stays, for the next opening, and the lock goes with this process.
+  }
+  database.close();
 }
 
 const tableOf = (collection: string) => `"documents-${collection}"`;
