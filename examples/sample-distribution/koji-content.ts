@@ -71,8 +71,9 @@ export function kojiContent(rpms: readonly BuiltRpm[]): KojiContent {
     const names = index === 0 ? ['sample'] : ['sample-updates-candidate', 'sample-updates-testing'];
     return {
       ...{ id: 1001 + index, taskId: 5001 + index, name: source.name, packageId: 298, version: source.version, release: source.release, state: 1 },
-      startedS: source.buildTimeS - 60,
-      completedS: source.buildTimeS,
+      // Never whole seconds, as at a real hub, which sends these as doubles.
+      startedS: source.buildTimeS - 59.75,
+      completedS: source.buildTimeS + 0.25,
       tags: names.map((tag, position) => ({ tag, event: 70_000 + index * 10 + position })),
       rpms: ofBuild.map((rpm) => {
         rpmId += 1;

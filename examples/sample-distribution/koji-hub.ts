@@ -374,8 +374,8 @@ const taskRow = (build: KojiBuild, withRequest: boolean) => ({
   ...(withRequest ? { request: [`cli-build/${nvrOf(build)}.src.rpm`, 'sample-updates-candidate', { wait_repo: true, wait_builds: [] }] } : {}),
 });
 
-/** As Python writes it, which is how Koji sends its times: `2024-07-03 19:33:30+00:00`. */
-const timeText = (seconds: number) => `${new Date(seconds * 1000).toISOString().slice(0, 19).replace('T', ' ')}+00:00`;
+/** As Python writes it, which is how Koji sends its times: `2024-07-03 19:33:30.250000+00:00`. */
+const timeText = (seconds: number) => `${new Date(seconds * 1000).toISOString().slice(0, 23).replace('T', ' ')}000+00:00`;
 
 /** As Python shows a value in a message. */
 const quoted = (value: XmlRpcValue) => (typeof value === 'string' ? `'${value}'` : value === null ? 'None' : String(value));

@@ -119,13 +119,13 @@ async function makeDistribution(making: Making): Promise<void> {
   const testing = join(scratch, 'testing');
   onLine('fetching the kernel, copying programs of this machine, building RPMs');
   await allOrNothing([
-    (async () => buildRpms(making, home, await Promise.all([kernelPackage(making, staging)]), stable))(),
+    (async () => buildRpms(making, home, [await kernelPackage(making, staging)], stable))(),
     (async () => {
       const plans = hostPackages(making);
-      await buildRpms(making, home, await Promise.all(plans.map((plan) => stagePlan(plan, staging))), stable);
+      await buildRpms(making, home, await allOrNothing(plans.map((plan) => stagePlan(plan, staging))), stable);
     })(),
     (async () => {
-      await buildRpms(making, home, await Promise.all(smallPackages.map((plan) => stagePlan(plan, staging))), stable);
+      await buildRpms(making, home, await allOrNothing(smallPackages.map((plan) => stagePlan(plan, staging))), stable);
       await buildRpms(making, home, [await stagePlan(hello(helloVersions.testing), staging)], testing);
     })(),
   ]);
@@ -147,8 +147,13 @@ async function makeDistribution(making: Making): Promise<void> {
 }
 
 /** Promise.all would return at the first failure, while the others still write into the folder that is about to be removed. */
-async function allOrNothing(actions: readonly Promise<void>[]): Promise<void> {
-  for (const result of await Promise.allSettled(actions)) if (result.status === 'rejected') throw result.reason;
+async function allOrNothing<T>(actions: readonly Promise<T>[]): Promise<T[]> {
+  const values: T[] = [];
+  for (const result of await Promise.allSettled(actions)) {
+    if (result.status === 'rejected') throw result.reason;
+    values.push(result.value);
+  }
+  return values;
 }
 
 function hostPackages({ run, versions }: Making) {
