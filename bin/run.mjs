@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
-import { basename, join, relative } from 'node:path';
+import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { orExplain, root, setUp } from './set-up.mjs';
 
@@ -21,10 +21,11 @@ async function runModule(path, args) {
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /** Runs one of Node's tools from node_modules. Signals are passed on, so that ending this process ends the tool. */
-function runTool(path, args, { keepOutput = false } = {}) {
+function runTool(path, args, { keepOutput = false, env = process.env } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [join(root, 'node_modules', path), ...args], {
       cwd: root,
+      env,
       stdio: keepOutput ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'],
     });
     const chunks = [];
@@ -67,24 +68,6 @@ const testProjects = () =>
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name);
 
-/** Counts vitest's JSON report. A file that could not even be loaded counts as one failed test. */
-function countTests(report) {
-  const counts = { passed: 0, failed: 0, skipped: [] };
-  for (const { name: file, status, assertionResults, message } of report.testResults ?? []) {
-    const failedBefore = counts.failed;
-    for (const test of assertionResults) {
-      if (test.status === 'passed') counts.passed += 1;
-      else if (test.status === 'failed') counts.failed += 1;
-      else counts.skipped.push(`${relative(root, file)}: ${test.fullName}`);
-    }
-    if (status === 'failed' && counts.failed === failedBefore) {
-      counts.failed += 1;
-      process.stdout.write(`failed as a whole: ${relative(root, file)}: ${String(message).split('\n')[0]}\n`);
-    }
-  }
-  return counts;
-}
-
 /** `npm test [-- project or file names, vitest flags, --require-servers]`. Its last line is always `N passed, N failed, N skipped`. */
 async function test(args) {
   const requireServers = args.includes('--require-servers');
@@ -93,22 +76,26 @@ async function test(args) {
   const chosen = rest.flatMap((argument) => (projects.includes(argument) ? ['--project', argument] : [argument]));
   const directory = mkdtempSync(join(tmpdir(), 'spindle-test-report-'));
   const reportPath = join(directory, 'report.json');
-  let counts = { passed: 0, failed: 1, skipped: [] };
+  let report = { passed: 0, failed: 0, skipped: [], broken: [] };
   let code = 1;
   try {
-    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${reportPath}`];
-    ({ code } = await runTool('vitest/vitest.mjs', ['run', '--config', 'test/vitest.config.ts', ...reporters, ...chosen]));
-    counts = countTests(JSON.parse(readFileSync(reportPath, 'utf8')));
+    const reporters = ['--reporter=default', `--reporter=${join(root, 'bin', 'test-report.mjs')}`];
+    const env = { ...process.env, SPINDLE_TEST_REPORT: reportPath };
+    ({ code } = await runTool('vitest/vitest.mjs', ['run', '--config', 'test/vitest.config.ts', ...reporters, ...chosen], { env }));
+    report = JSON.parse(readFileSync(reportPath, 'utf8'));
   } catch (error) {
-    process.stdout.write(`vitest ended with status ${code} and left no report: ${error.message}\n`);
+    report.broken.push(`vitest ended with status ${code} and left no report: ${error.message}`);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
-  // An error outside of every test, such as an unhandled rejection, fails the run too.
-  if (code !== 0 && counts.failed === 0) counts.failed = 1;
-  if (counts.skipped.length > 0) process.stdout.write(`\nskipped:\n${counts.skipped.map((name) => `  ${name}\n`).join('')}`);
-  process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped.length} skipped\n`);
-  process.exitCode = counts.failed > 0 || (requireServers && counts.skipped.length > 0) ? 1 : 0;
+  const failed = Math.max(report.failed, report.broken.length, code === 0 ? 0 : 1);
+  const lines = [
+    ...report.broken.map((text) => `broken: ${text}`),
+    ...report.skipped.map(({ name, reason }) => `skipped: ${name}${reason ? ` (${reason})` : ''}`),
+    `${report.passed} passed, ${failed} failed, ${report.skipped.length} skipped`,
+  ];
+  process.stdout.write(`${lines.join('\n')}\n`);
+  process.exitCode = failed > 0 || (requireServers && report.skipped.length > 0) ? 1 : 0;
 }
 
 const commands = {
