@@ -137,6 +137,7 @@ function problemOf(error: unknown, { logger }: Pick<IntakePorts, 'logger'>): Pro
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE' || code === 'FST_ERR_CTP_EMPTY_TYPE') return unsupported(undefined);
   if (code === 'FST_ERR_CTP_INVALID_CONTENT_LENGTH') return new Problem('BODY_UNREADABLE', 'the body is not as long as Content-Length says');
   if (code === 'FST_ERR_BAD_URL') return new Problem('URL_INVALID', 'the path is not a valid URL path');
+  if (statusCode === 414) return new Problem('URL_INVALID', 'a part of the path is longer than anything that could stand there');
   if (statusCode >= 400 && statusCode < 500) return new Problem('HTTP_INVALID', message);
   logger.error({ err: error }, 'a request could not be answered');
   return new Problem('INTERNAL', "Spindle broke on this request; the operator's log has the reason");

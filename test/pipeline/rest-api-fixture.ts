@@ -28,7 +28,7 @@ export interface Fixture {
 
 export const liveRequest = { release: 'sample', imageType: 'live', packages: ['@core', 'hello'] };
 
-export async function fixture(overrides: Partial<IntakePorts> = {}): Promise<Fixture> {
+export async function fixture(overrides: Partial<IntakePorts> = {}, wrapBuilds = (builds: Collection<Build>) => builds): Promise<Fixture> {
   const clock = systemClock();
   const store = memoryStore();
   const [builds, idempotencyKeys, deadLetters] = await Promise.all([
@@ -41,7 +41,7 @@ export async function fixture(overrides: Partial<IntakePorts> = {}): Promise<Fix
   const errors: string[] = [];
   let queuedCalls = 0;
   const app = await intakeApp({
-    builds,
+    builds: wrapBuilds(builds),
     idempotencyKeys,
     store,
     files,
