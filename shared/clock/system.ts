@@ -4,11 +4,7 @@ import type { Clock } from './clock.ts';
 
 export function systemClock(): Clock {
   let latest = 0;
-  const after = (ms: number, task: () => void): (() => void) => {
-    const timer = setTimeout(task, ms);
-    timer.unref();
-    return () => clearTimeout(timer);
-  };
+  const after = (ms: number, task: () => void): (() => void) => startTimer(ms, task, false);
   return {
     now: () => {
       latest = Math.max(latest, Date.now());
@@ -22,16 +18,37 @@ export function systemClock(): Clock {
           return;
         }
         const end = () => {
-          clearTimeout(timer);
+          forget();
           reject(signal?.reason);
         };
-        const timer = setTimeout(() => {
+        const done = () => {
           signal?.removeEventListener('abort', end);
           resolve();
-        }, ms);
+        };
+        const forget = startTimer(ms, done, true);
         signal?.addEventListener('abort', end, { once: true });
       }),
     id: () => uuidV7(),
     random: () => Math.random(),
   };
+}
+
+/** Of Node's timers: a longer one would fire at once. */
+const timerMsMax = 2 ** 31 - 1;
+
+/** Node's timers may also fire a fraction of a millisecond early, so what is left is waited for again. `keepsAlive`: the process does not end before it. */
+function startTimer(ms: number, task: () => void, keepsAlive: boolean): () => void {
+  const end = performance.now() + Math.max(0, ms);
+  let timer: NodeJS.Timeout;
+  const arm = (leftMs: number) => {
+    timer = setTimeout(fire, Math.min(Math.ceil(leftMs), timerMsMax));
+    if (!keepsAlive) timer.unref();
+  };
+  const fire = () => {
+    const leftMs = end - performance.now();
+    if (leftMs > 0) arm(leftMs);
+    else task();
+  };
+  arm(Math.max(0, ms));
+  return () => clearTimeout(timer);
 }
