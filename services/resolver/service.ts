@@ -1,8 +1,9 @@
 /** Turns a request into the exact packages of its image, or says in words why that cannot be. */
 import { SpindleError } from '../../shared/build/failure.ts';
 import { BuildFailed, BuildRequested, BuildResolved } from '../../shared/events/catalog.ts';
-import { storeContent } from '../../shared/files/content.ts';
+import { readContentText, storeContent } from '../../shared/files/content.ts';
 import { kojiHub } from '../../shared/koji/hub.ts';
+import { Resolution } from '../../shared/resolution/resolution.ts';
 import { chooseEngine, resolveRequest } from '../../shared/resolution/resolve.ts';
 import { defineStage } from '../../shared/stage/stage.ts';
 
@@ -24,6 +25,11 @@ export const resolver = defineStage({
       );
     }
     const engine = chooseEngine(request, release);
+    if (context.pinnedResolution) {
+      const pinned = Resolution.parse(JSON.parse(await readContentText(files, context.pinnedResolution)));
+      log('resolver', `the same ${pinned.packages.length} packages as in the build that this one repeats`);
+      return BuildResolved({ arch: request.arch, imageType: request.imageType, engine, resolution: context.pinnedResolution });
+    }
     const ports = { clock, files, programs, egress, koji: (koji: { readonly hub: string; readonly files: string }) => kojiHub({ ...koji, egress }) };
     const resolution = await resolveRequest({ request, release, engine, ports, workspace: await context.workspace(), log, progress, signal });
     const stored = await storeContent(files, JSON.stringify(resolution));

@@ -68,7 +68,7 @@ const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
 async function makeRepositories(
   resolution: Resolution,
   workspace: Workspace,
-  { files, programs, log, progress, signal }: StageContext,
+  { programs, log, progress, signal }: StageContext,
 ): Promise<RepositorySet['repositories']> {
   progress(0, 0, 'making repository metadata');
   const layout = layOut(resolution.packages);

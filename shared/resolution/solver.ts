@@ -91,6 +91,8 @@ const answerBytesMax = 64 * 1024 * 1024;
 /** Rejects with TOOL_MISSING, SOLVER_FAILED, TOOL_TIMED_OUT or the signal's reason. */
 export async function solve(request: Omit<SolverRequest, 'directory'>, programs: Programs, workspace: Workspace, signal: AbortSignal): Promise<SolverAnswer> {
   await workspace.makeDirectory('solver/home');
+  // libdnf opens its log there, and does not make the folder.
+  await workspace.makeDirectory('solver/log');
   const directory = `${workspace.path}/solver`;
   const result = await programs.run({
     command: interpreter,

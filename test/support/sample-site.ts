@@ -1,0 +1,36 @@
+/** The sample distribution for tests: generated once for a machine (again when its code changes), served on a port of the test's own. */
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { generateSampleDistribution } from '../../examples/sample-distribution/sample-distribution.ts';
+import { type SampleSite, startSampleSite } from '../../examples/sample-distribution/site.ts';
+import { spawnedPrograms } from '../../shared/programs/spawned.ts';
+import type { Release } from '../../shared/releases/releases.ts';
+
+export interface SampleForTests {
+  readonly site: SampleSite;
+  /** What the operator allows the egress. */
+  readonly destination: string;
+  readonly release: Release;
+}
+
+/** Rejects with TOOL_MISSING where the host lacks what the generator needs. The caller closes the site. */
+export async function startSample(): Promise<SampleForTests> {
+  // Shared between test runs on purpose: making it takes longer than all that is done with it.
+  const { directory } = await generateSampleDistribution({
+    directory: join(tmpdir(), `spindle-sample-${process.getuid?.() ?? 0}`, 'distribution'),
+    programs: spawnedPrograms(),
+  });
+  const site = await startSampleSite({ directory, host: '127.0.0.1', port: 0 });
+  const release: Release = {
+    id: 'sample',
+    name: 'Sample Linux',
+    arches: ['x86_64'],
+    repositories: [{ id: 'sample', role: 'stable', baseurl: `${site.url}/repo/$basearch/` }],
+    koji: { hub: `${site.url}/kojihub`, files: `${site.url}/kojifiles`, tags: { stable: 'sample' } },
+    keys: [],
+    sigkeys: [],
+    unsigned: 'allow',
+    engines: { live: 'kiwi' },
+  };
+  return { site, destination: new URL(site.url).host, release };
+}

@@ -1,0 +1,69 @@
+/** Everything a stage handler gets, on memory adapters and the simulated distribution: a handler is then an ordinary function to test. */
+import { BuildRequest, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
+import type { Clock } from '../../shared/clock/clock.ts';
+import { systemClock } from '../../shared/clock/system.ts';
+import { type SimulatedRoutes, simulatedEgress } from '../../shared/egress/simulated.ts';
+import { type MemoryFiles, memoryFiles } from '../../shared/files/memory.ts';
+import { type SimulatedProgram, simulatedPrograms } from '../../shared/programs/simulated.ts';
+import type { Release } from '../../shared/releases/releases.ts';
+import type { StageContext } from '../../shared/stage/stage.ts';
+import { type MemoryWorkspaces, memoryWorkspaces } from '../../shared/workspace/memory.ts';
+import { simulatedRelease, simulatedRoutes, simulatedRpmTools } from './simulated-fedora.ts';
+
+export interface StageWorld {
+  readonly context: StageContext;
+  readonly files: MemoryFiles;
+  readonly workspaces: MemoryWorkspaces;
+  readonly lines: readonly string[];
+  /** Every URL that was asked for, in order. */
+  readonly urls: readonly string[];
+}
+
+export interface StageWorldOptions {
+  /** Over a live image of the simulated release with `hello`. */
+  readonly request?: object;
+  readonly release?: Partial<Release>;
+  /** Asked first; what it does not answer, the simulated distribution does. */
+  readonly routes?: SimulatedRoutes;
+  readonly programs?: Readonly<Record<string, SimulatedProgram>>;
+  readonly signal?: AbortSignal;
+  /** Whose `sleep` waits for nothing unless told otherwise. */
+  readonly clock?: Clock;
+}
+
+export async function stageWorld(options: StageWorldOptions = {}): Promise<StageWorld> {
+  const release: Release = { ...simulatedRelease, ...options.release };
+  const request = splitRequest(
+    BuildRequest.parse({ release: release.id, imageType: 'live', packages: ['hello'], ...options.request }),
+  )[0] as SingleBuildRequest;
+  const clock = options.clock ?? { ...systemClock(), sleep: async () => {} };
+  const files = memoryFiles();
+  const workspaces = memoryWorkspaces({ files });
+  const workspace = await workspaces.create('test');
+  const lines: string[] = [];
+  const urls: string[] = [];
+  const egress = simulatedEgress({
+    clock,
+    write: workspaces.writeAt,
+    routes: async (hop, signal) => {
+      urls.push(hop.url.href);
+      return (await options.routes?.(hop, signal)) ?? simulatedRoutes(hop, signal);
+    },
+  });
+  const context: StageContext = {
+    buildId: 'b',
+    request,
+    pinnedResolution: null,
+    attempt: 1,
+    signal: options.signal ?? new AbortController().signal,
+    workspace: async () => workspace,
+    log: (tool, line) => lines.push(`${tool}: ${line}`),
+    progress: () => {},
+    clock,
+    files,
+    programs: simulatedPrograms({ ...simulatedRpmTools(workspaces), ...options.programs }, clock),
+    egress,
+    releases: { releases: [release] },
+  };
+  return { context, files, workspaces, lines, urls };
+}
