@@ -27,12 +27,10 @@ export interface SampleSite {
 const requestBytesMax = 4 * 1024 * 1024;
 const publicFolders = ['repo', 'kojifiles'];
 
-/** Starts to listen; rejects where the directory holds no distribution or the port is taken. */
+/** Starts to listen; rejects where the port is taken. The directory is looked at anew for each request: until the distribution stands there, the answer is 503. */
 export async function startSampleSite({ directory, host, port }: SampleSiteOptions): Promise<SampleSite> {
-  const root = await realpath(directory);
-  const koji = JSON.parse(await readFile(join(root, 'koji.json'), 'utf8')) as KojiContent;
   const server = createServer((request, response) => {
-    answer(request, response, root, koji).catch(() => {
+    answer(request, response, directory).catch(() => {
       if (response.headersSent) response.destroy();
       else sendText(response, 500, 'the site of Sample Linux broke\n');
     });
@@ -58,9 +56,11 @@ export async function startSampleSite({ directory, host, port }: SampleSiteOptio
   };
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, root: string, koji: KojiContent): Promise<void> {
+async function answer(request: IncomingMessage, response: ServerResponse, directory: string): Promise<void> {
   const path = (request.url ?? '/').split('?', 1)[0] ?? '/';
-  if (path === '/kojihub') return answerHub(request, response, koji);
+  const root = await realpath(directory).catch(() => undefined);
+  if (root === undefined) return sendText(response, 503, 'the sample distribution is still being made\n', { 'Retry-After': '5' });
+  if (path === '/kojihub') return answerHub(request, response, JSON.parse(await readFile(join(root, 'koji.json'), 'utf8')) as KojiContent);
   if (request.method !== 'GET' && request.method !== 'HEAD') return sendText(response, 405, 'only GET and HEAD\n', { Allow: 'GET, HEAD' });
   const file = await openBelow(root, path);
   if (file === undefined) return sendText(response, 404, 'not found\n');

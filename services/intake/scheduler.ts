@@ -7,7 +7,7 @@ import { type RelayPorts, relayOutbox } from '../../shared/stage/outbox.ts';
 import { toAdmit } from './admission.ts';
 
 /** Looked at so often even where nobody said that something changed. */
-const intervalMs = 500;
+const defaultIntervalMs = 500;
 const batchMax = 100;
 
 export interface Scheduler {
@@ -17,11 +17,17 @@ export interface Scheduler {
 }
 
 export function startScheduler(
-  options: RelayPorts & { readonly clock: Clock; readonly logger: Log; readonly leadership: Leadership; readonly inFlightMax: number },
+  options: RelayPorts & {
+    readonly clock: Clock;
+    readonly logger: Log;
+    readonly leadership: Leadership;
+    readonly inFlightMax: number;
+    readonly intervalMs?: number;
+  },
 ): Scheduler {
   const { builds, clock, logger, leadership, inFlightMax, probe } = options;
   const stopping = new AbortController();
-  let wake = new AbortController();
+  let wake: () => void = () => undefined;
   let isPoked = false;
 
   const admit = async (build: Build, version: number): Promise<void> => {
@@ -60,20 +66,25 @@ export function startScheduler(
         logger.warn({ err: error }, 'scheduler pass failed');
       }
       if (isPoked) continue;
-      wake = new AbortController();
       if (stopping.signal.aborted) return;
-      await clock.sleep(intervalMs, wake.signal).catch(() => undefined);
+      await new Promise<void>((resolve) => {
+        const forget = clock.after(options.intervalMs ?? defaultIntervalMs, resolve);
+        wake = () => {
+          forget();
+          resolve();
+        };
+      });
     }
   })();
 
   return {
     poke: () => {
       isPoked = true;
-      wake.abort(new Error('poked'));
+      wake();
     },
     stop: async () => {
       stopping.abort(new Error('scheduler stopped'));
-      wake.abort(new Error('scheduler stopped'));
+      wake();
       await loop;
       await leadership.resign().catch(() => undefined);
     },

@@ -18,7 +18,7 @@ import { letterOf } from './letter.ts';
 
 /** One try, the mail server's part included. A delivery whose sender vanished is tried again after it. */
 const sendMs = 60_000;
-const intervalMs = 1_000;
+const defaultIntervalMs = 1_000;
 const attemptsMax = 8;
 const atOnceMax = 4;
 const logTailLines = 15;
@@ -36,7 +36,7 @@ export interface NotifierPorts {
   readonly probe?: Probe;
 }
 
-export async function runNotifier(ports: NotifierPorts, options: { readonly queues: readonly string[] }): Promise<RunningStage> {
+export async function runNotifier(ports: NotifierPorts, options: { readonly queues: readonly string[]; readonly intervalMs?: number }): Promise<RunningStage> {
   const { bus, builds, deliveries, clock, mail, probe } = ports;
   const logger = ports.logger.child({ stage: 'notifier' });
   const domain = new URL(ports.publicUrl).hostname;
@@ -132,7 +132,7 @@ export async function runNotifier(ports: NotifierPorts, options: { readonly queu
       } catch (error) {
         logger.warn({ err: error }, 'deliveries could not be read');
       }
-      await clock.sleep(intervalMs, stopping.signal).catch(() => undefined);
+      await clock.sleep(options.intervalMs ?? defaultIntervalMs, stopping.signal).catch(() => undefined);
     }
   })();
 

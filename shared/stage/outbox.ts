@@ -1,17 +1,14 @@
 /** The relay: brings what a commit left in a build's outbox to the bus. Repeating it is harmless: every event has one id, and its consumer knows it. */
 import type { Build, OutboxEntry } from '../build/build.ts';
 import { outboxKey, relayed } from '../build/build.ts';
-import type { BuildState } from '../build/states.ts';
+import { isEnded } from '../build/states.ts';
+import { buildTopic } from '../build/topics.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Collection, Versioned } from '../store/store.ts';
 import type { Probe } from './steps.ts';
 
-/** Broadcast after every commit that moved a build: followers look again, and the scheduler counts its slots. */
-export const movedTopic = 'build.moved';
-export interface Moved {
-  readonly buildId: string;
-  readonly state: BuildState;
-}
+/** Broadcast with the build's id after every commit that ended one: the scheduler counts its slots again. */
+export const endedTopic = 'build.ended';
 
 export interface RelayPorts {
   readonly bus: Bus;
@@ -24,18 +21,20 @@ export interface RelayPorts {
  * outbox, and the reconciler comes back to it.
  */
 export async function relayOutbox({ bus, builds, probe }: RelayPorts, committed: Versioned<Build>): Promise<void> {
-  bus.broadcast(movedTopic, { buildId: committed.document.id, state: committed.document.state } satisfies Moved);
+  const { id, state } = committed.document;
+  bus.broadcast(buildTopic(id), state);
+  if (isEnded(state)) bus.broadcast(endedTopic, id);
   const sent = new Set<string>();
   for (const entry of committed.document.outbox) {
     await send(bus, entry);
     if (entry.consumer === null) sent.add(outboxKey(entry));
   }
-  await probe?.('relayed', committed.document.id);
+  await probe?.('relayed', id);
   if (sent.size === 0) return;
   let current: Versioned<Build> | undefined = committed;
   // Each lost race means that somebody else moved the build; there are few moves, so this ends.
-  while (current && !(await builds.replace(relayed(current.document, sent), current.version))) current = await builds.get(committed.document.id);
-  await probe?.('marked', committed.document.id);
+  while (current && !(await builds.replace(relayed(current.document, sent), current.version))) current = await builds.get(id);
+  await probe?.('marked', id);
 }
 
 async function send(bus: Bus, entry: OutboxEntry): Promise<void> {

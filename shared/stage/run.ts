@@ -7,6 +7,7 @@ import type { z } from 'zod';
 import { admission, type Build, canceled, claimed, failed, givenBack, heartbeat, retrying, stageEnded } from '../build/build.ts';
 import { failureOf, retryKindOf, SpindleError } from '../build/failure.ts';
 import { buildStates, isEnded } from '../build/states.ts';
+import { buildTopic, progressTopic } from '../build/topics.ts';
 import type { BuildLog, OpenBuildLog } from '../build-log/build-log.ts';
 import type { Bus, Delivery, Disposition, Subscription } from '../bus/bus.ts';
 import type { Emitted, EventDefinition } from '../events/define.ts';
@@ -126,7 +127,7 @@ export async function runStage(
         return final;
       }
       isBackground = true;
-      void track(execute(run))
+      void track(acknowledged(run).then(() => execute(run)))
         .catch((error: unknown) =>
           logger.error({ err: error, buildId }, 'a stage could not be brought to an end; the reconciler takes over when its lease ends'),
         )
@@ -135,6 +136,11 @@ export async function runStage(
     } finally {
       if (!isBackground) release();
     }
+  };
+
+  /** From here on the message is gone, and only the claim stands for the work. */
+  const acknowledged = async (run: Run): Promise<void> => {
+    await probe?.('acknowledged', run.event.subject);
   };
 
   /** Decides what becomes of the event; where it is to run, a long stage holds a claim afterwards. */
@@ -174,6 +180,7 @@ export async function runStage(
     if (!(await builds.replace(document, run.current.version))) return false;
     run.current = { document, version: run.current.version + 1 };
     run.token = token;
+    bus.broadcast(buildTopic(document.id), document.state);
     await probe?.('claimed', document.id);
     return true;
   };
@@ -290,7 +297,7 @@ export async function runStage(
         const now = clock.now();
         if (now - toldAt < 1_000) return;
         toldAt = now;
-        bus.broadcast(`progress.${build.id}`, { stage: stage.name, done, total, what });
+        bus.broadcast(progressTopic(build.id), { stage: stage.name, done, total, what });
       },
     };
     try {

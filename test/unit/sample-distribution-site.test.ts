@@ -112,6 +112,12 @@ describe('the hub', () => {
   });
 });
 
-test('a directory without a distribution is refused', async () => {
-  await expect(startSampleSite({ directory: directory.path, host: '127.0.0.1', port: 0 })).rejects.toThrow('koji.json');
+test('until the distribution stands, the answer is 503', async () => {
+  const early = await startSampleSite({ directory: join(directory.path, 'not-yet'), host: '127.0.0.1', port: 0 });
+  try {
+    expect((await fetch(`${early.url}/repo/x86_64/repodata/repomd.xml`)).status).toBe(503);
+    expect((await fetch(`${early.url}/kojihub`, { method: 'POST', body: '' })).status).toBe(503);
+  } finally {
+    await early.close();
+  }
 });

@@ -1,0 +1,268 @@
+/** The whole service in one process on the embedded adapters: `npm start`. Importing it starts nothing; running it does. */
+import { readFileSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { generateSampleDistribution } from '../examples/sample-distribution/sample-distribution.ts';
+import { type SampleSite, startSampleSite } from '../examples/sample-distribution/site.ts';
+import { type Build, buildCollection } from '../shared/build/build.ts';
+import { SpindleError } from '../shared/build/failure.ts';
+import type { Engine, SingleBuildRequest } from '../shared/build/request.ts';
+import { buildStates } from '../shared/build/states.ts';
+import { buildLogs } from '../shared/build-log/build-log.ts';
+import { imageBuilderQueue, pipelineTopology, stageQueue } from '../shared/bus/topology.ts';
+import { type Config, ConfigProblem, readConfig } from '../shared/config/config.ts';
+import { kojiHub } from '../shared/koji/hub.ts';
+import { createLog, type Log } from '../shared/log/log.ts';
+import type { Programs } from '../shared/programs/programs.ts';
+import { loadReleases, ReleasesProblem } from '../shared/releases/load.ts';
+import type { ReleasesFile } from '../shared/releases/releases.ts';
+import type { Resolution } from '../shared/resolution/resolution.ts';
+import { chooseEngine, resolveRequest } from '../shared/resolution/resolve.ts';
+import { leadership, leaseCollection } from '../shared/stage/leadership.ts';
+import { type Lifecycle, lifecycle } from '../shared/stage/lifecycle.ts';
+import { endedTopic } from '../shared/stage/outbox.ts';
+import { recovered, startReconciler } from '../shared/stage/reconcile.ts';
+import { runStage, type StageRuntime } from '../shared/stage/run.ts';
+import { type Adapters, hostAdapters, openAdapters } from '../shared/stage/start.ts';
+import type { Collection, Query } from '../shared/store/store.ts';
+import { qemuMachines } from './boot-test/qemu-machine.ts';
+import { idempotencyKeyCollection } from './intake/accept.ts';
+import { intakeApp } from './intake/http.ts';
+import { type Scheduler, startScheduler } from './intake/scheduler.ts';
+import { deliveryCollection } from './notifier/delivery.ts';
+import { runNotifier } from './notifier/service.ts';
+import { pipelineStages, servedEngines } from './pipeline.ts';
+
+export interface EmbeddedService {
+  /** Where it listens. */
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/** Names this process in claims. */
+const worker = 'embedded';
+const hostArch = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
+const version = (JSON.parse(readFileSync(packageFile(), 'utf8')) as { version: string }).version;
+
+/** Beside the sources, or one level up where this runs from dist/. */
+function packageFile(): URL {
+  const own = new URL('../package.json', import.meta.url);
+  return import.meta.url.includes('/dist/') ? new URL('../../package.json', import.meta.url) : own;
+}
+
+/** Starts everything in order, and undoes what was started where a part fails. Rejects with STATE_DIR_LOCKED where another process has the state directory. */
+export async function startEmbedded(config: Config, logger: Log): Promise<EmbeddedService> {
+  const host = hostAdapters();
+  const life = lifecycle({ clock: host.clock, logger });
+  try {
+    return await startParts(config, logger, host, life);
+  } catch (error) {
+    await life.stop();
+    throw error;
+  }
+}
+
+async function startParts(config: Config, logger: Log, { clock, programs }: ReturnType<typeof hostAdapters>, life: Lifecycle): Promise<EmbeddedService> {
+  const loaded = await loadReleases(config.releasesFile);
+  const site = loaded.needs.includes('SAMPLE_SITE') ? await openSampleSite(config, life) : undefined;
+  const releases = loaded.fill(site ? { SAMPLE_SITE: site.url } : {});
+  const allow = site ? [new URL(site.url).host] : [];
+  const adapters = await openAdapters(config, life, { clock, programs, logger, worker, version, allow });
+  const { store, bus, files, mail, workspaces, egress } = adapters;
+  // From here on the state directory is ours alone.
+  const sampleReady = site ? prepareSample(config, site, programs, life, logger) : undefined;
+
+  const builds = await store.collection(buildCollection);
+  const deliveries = await store.collection(deliveryCollection);
+  const leases = await store.collection(leaseCollection);
+  const idempotencyKeys = await store.collection(idempotencyKeyCollection);
+  await bus.assert(pipelineTopology(releases));
+  const swept = await workspaces.sweep();
+  const taken = await recoverBuilds(builds, clock.now());
+  if (swept + taken > 0) logger.info({ directories: swept, builds: taken }, 'took over what a predecessor left');
+
+  const runtime: StageRuntime = {
+    clock,
+    files,
+    programs,
+    egress,
+    releases,
+    bus,
+    builds,
+    workspaces,
+    logger,
+    worker,
+    openBuildLog: buildLogs({ files, bus, clock }),
+  };
+  const notifier = await runNotifier(
+    { bus, builds, deliveries, files, mail, clock, logger, publicUrl: config.publicUrl },
+    { queues: [stageQueue('notifier', 'build.ended')] },
+  );
+  life.add('notifier', () => notifier.stop());
+  for (const stage of pipelineStages({ virtualMachines: qemuMachines({ programs, clock }) }).toReversed()) {
+    const isBuilder = stage.name === 'image-builder';
+    const queues = isBuilder ? builderQueues(releases) : [stageQueue(stage.name, stage.consumes.type)];
+    const running = await runStage(stage, runtime, { queues, ...(isBuilder ? { slots: config.builderSlots } : {}) });
+    life.add(stage.name, () => running.stop());
+  }
+  const reconciler = startReconciler({ bus, builds, clock, logger, states: buildStates });
+  life.add('reconciler', () => reconciler.stop());
+
+  let scheduler: Scheduler | undefined;
+  const app = await intakeApp({
+    releases,
+    engines: servedEngines,
+    builds,
+    idempotencyKeys,
+    store,
+    files,
+    bus,
+    clock,
+    logger,
+    publicUrl: config.publicUrl,
+    listenHost: config.listen.host,
+    resolve: (request, signal) => dryRun(request, signal, adapters, releases),
+    onQueued: () => scheduler?.poke(),
+  });
+  const url = await app.listen({ host: config.listen.host, port: config.listen.port });
+  life.add('intake', () => app.close());
+
+  let isStopping = false;
+  // While the sample distribution is being made the service answers already; what it accepts waits in the queue.
+  const opened = (sampleReady ?? Promise.resolve()).then(() => {
+    if (isStopping) return;
+    scheduler = startScheduler({
+      bus,
+      builds,
+      clock,
+      logger,
+      // The state directory has one process at a time: its name never changes, so a successor leads at once.
+      leadership: leadership({ name: 'scheduler', holder: worker, leases, clock }),
+      inFlightMax: config.buildsInFlightMax,
+    });
+    bus.listen(endedTopic, () => scheduler?.poke());
+  });
+  life.add('scheduler', async () => {
+    isStopping = true;
+    await opened;
+    await scheduler?.stop();
+  });
+  logger.info({ url, version }, 'spindle is ready');
+  return { url, stop: () => life.stop() };
+}
+
+/** Every build that a dead predecessor left unfinished is made due; resolves with their number. */
+async function recoverBuilds(builds: Collection<Build>, now: number): Promise<number> {
+  const pageSize = 500;
+  let count = 0;
+  const recoverPage = async (query: Query): Promise<string | undefined> => {
+    const found = await builds.find({ ...query, limit: pageSize });
+    const changed = found.flatMap(({ document, version: from }) => {
+      const next = recovered(document, now);
+      return next ? [{ next, from }] : [];
+    });
+    await Promise.all(changed.map(({ next, from }) => builds.replace(next, from)));
+    count += changed.length;
+    return found.length === pageSize ? found.at(-1)?.document.id : undefined;
+  };
+  for (let beyond: string | undefined, isFirst = true; isFirst || beyond !== undefined; isFirst = false) {
+    beyond = await recoverPage({ index: 'byPhase', prefix: ['active'], ...(beyond === undefined ? {} : { beyond }) });
+  }
+  // Ended builds whose end is not yet told are still due by themselves.
+  return count;
+}
+
+/** One worker reads the queues of all it can make. */
+function builderQueues(releases: ReleasesFile): readonly string[] {
+  const queues = releases.releases.flatMap(({ arches }) =>
+    arches
+      .filter((arch) => arch === hostArch)
+      .flatMap((arch) =>
+        Object.entries(servedEngines).flatMap(([engine, imageTypes]) => imageTypes.map((imageType) => imageBuilderQueue(arch, imageType, engine as Engine))),
+      ),
+  );
+  const known = new Set(pipelineTopology(releases).queues.map(({ name }) => name));
+  return [...new Set(queues)].filter((name) => known.has(name));
+}
+
+/** Listens, on the port of last time where that is free: what was resolved before a restart names it. Serves once the distribution stands. */
+async function openSampleSite(config: Config, life: Lifecycle): Promise<SampleSite> {
+  const directory = sampleDirectory(config);
+  const lastPort = Number(await readFile(portFile(config), 'utf8').catch(() => '0'));
+  const open = (port: number) => startSampleSite({ directory, host: '127.0.0.1', port });
+  const site = await open(Number.isInteger(lastPort) && lastPort > 0 && lastPort < 65_536 ? lastPort : 0).catch(() => open(0));
+  life.add('sample site', () => site.close());
+  return site;
+}
+
+/** Never rejects: without the sample distribution every other release can still be built. */
+async function prepareSample(config: Config, site: SampleSite, programs: Programs, life: Lifecycle, logger: Log): Promise<void> {
+  const stopping = new AbortController();
+  life.add('sample distribution', async () => stopping.abort(new Error('the service stops')));
+  try {
+    await writeFile(portFile(config), new URL(site.url).port);
+    const { isNew } = await generateSampleDistribution({ directory: sampleDirectory(config), programs, signal: stopping.signal });
+    logger.info({ isNew, url: site.url }, 'the sample distribution stands');
+  } catch (error) {
+    logger.error({ err: error }, 'the sample distribution could not be made; builds of release "sample" will fail');
+  }
+}
+
+const sampleDirectory = (config: Config) => join(config.stateDir, 'sample-distribution');
+const portFile = (config: Config) => join(config.stateDir, 'sample-site.port');
+
+async function dryRun(request: SingleBuildRequest, signal: AbortSignal, adapters: Adapters, releases: ReleasesFile): Promise<Resolution> {
+  const release = releases.releases.find(({ id }) => id === request.release);
+  if (!release) throw new SpindleError('RELEASE_UNKNOWN', `release: there is no release ${request.release} here`);
+  const workspace = await adapters.workspaces.create('dry-run');
+  const ports = { ...adapters, koji: (koji: { readonly hub: string; readonly files: string }) => kojiHub({ ...koji, egress: adapters.egress }) };
+  try {
+    return await resolveRequest({
+      request,
+      release,
+      engine: chooseEngine(request, release),
+      ports,
+      workspace,
+      log: () => undefined,
+      progress: () => undefined,
+      signal,
+    });
+  } finally {
+    await workspace.dispose();
+  }
+}
+
+/** Exit statuses of sysexits.h: the settings are wrong. */
+const exitConfig = 78;
+
+async function main(): Promise<void> {
+  let config: Config;
+  try {
+    config = readConfig();
+  } catch (error) {
+    if (!(error instanceof ConfigProblem)) throw error;
+    console.error(error.message);
+    process.exitCode = exitConfig;
+    return;
+  }
+  const logger = createLog({ level: config.logLevel });
+  for (const warning of config.warnings) logger.warn({}, warning);
+  let service: EmbeddedService;
+  try {
+    service = await startEmbedded(config, logger);
+  } catch (error) {
+    console.error(error instanceof SpindleError || error instanceof ReleasesProblem ? error.message : error);
+    process.exitCode = error instanceof ReleasesProblem ? exitConfig : 1;
+    return;
+  }
+  console.error(`Spindle listens on ${service.url}. Stop it with Ctrl+C.`);
+  const stop = (signal: NodeJS.Signals) => {
+    logger.info({ signal }, 'stopping: running builds are given back and go on at the next start');
+    void service.stop().then(() => process.exit(0));
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) await main();

@@ -1,0 +1,20 @@
+/** All stages in their order. The embedded service, the simulation and the tests read it; services never import it. */
+import type { Engine, ImageType } from '../shared/build/request.ts';
+import { bootTest } from './boot-test/service.ts';
+import type { VirtualMachines } from './boot-test/virtual-machine.ts';
+import { kiwi } from './image-builder/engines/kiwi.ts';
+import { imageBuilder } from './image-builder/service.ts';
+import { resolver } from './resolver/service.ts';
+import { sideRepo } from './side-repo/service.ts';
+import { uploader } from './uploader/service.ts';
+
+const engines = [kiwi];
+
+/** What can be built here: engine → the kinds of images it makes. */
+export const servedEngines: Readonly<Partial<Record<Engine, readonly ImageType[]>>> = Object.fromEntries(
+  engines.map(({ name, imageTypes }) => [name, imageTypes]),
+);
+
+export function pipelineStages({ virtualMachines }: { readonly virtualMachines: VirtualMachines }) {
+  return [resolver, sideRepo, imageBuilder({ engines }), bootTest({ virtualMachines }), uploader] as const;
+}

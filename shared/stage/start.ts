@@ -1,0 +1,80 @@
+/** Turns the settings into adapters: the only file of the service that picks them. */
+import { join } from 'node:path';
+import type { Bus } from '../bus/bus.ts';
+import type { DeadLetter } from '../bus/dead-letter.ts';
+import { deadLetterCollection } from '../bus/dead-letter-collection.ts';
+import { embeddedBus } from '../bus/embedded.ts';
+import type { Clock } from '../clock/clock.ts';
+import { systemClock } from '../clock/system.ts';
+import type { Config } from '../config/config.ts';
+import type { Egress } from '../egress/egress.ts';
+import { httpEgress } from '../egress/http.ts';
+import type { Files } from '../files/files.ts';
+import { localFiles } from '../files/local.ts';
+import type { Log } from '../log/log.ts';
+import { fileMail } from '../mail/file.ts';
+import type { Mail } from '../mail/mail.ts';
+import type { Programs } from '../programs/programs.ts';
+import { spawnedPrograms } from '../programs/spawned.ts';
+import { openEmbeddedStore } from '../store/embedded.ts';
+import type { Collection, Store } from '../store/store.ts';
+import { localWorkspaces } from '../workspace/local.ts';
+import type { Workspaces } from '../workspace/workspace.ts';
+import type { Lifecycle } from './lifecycle.ts';
+
+export interface Adapters {
+  readonly clock: Clock;
+  readonly programs: Programs;
+  readonly store: Store;
+  readonly bus: Bus;
+  readonly files: Files;
+  readonly mail: Mail;
+  readonly workspaces: Workspaces;
+  readonly egress: Egress;
+}
+
+/** Needed before everything else: what it takes to prepare what the settings name. */
+export function hostAdapters(): { readonly clock: Clock; readonly programs: Programs } {
+  const clock = systemClock();
+  return { clock, programs: spawnedPrograms({ clock }) };
+}
+
+/**
+ * Opens the adapters and hands each to the lifecycle, which closes it. Rejects with STATE_DIR_LOCKED where another process has the state directory.
+ * `allow`: addresses besides public ones that may be fetched from.
+ */
+export async function openAdapters(
+  config: Config,
+  life: Lifecycle,
+  options: {
+    readonly clock: Clock;
+    readonly programs: Programs;
+    readonly logger: Log;
+    readonly worker: string;
+    readonly version: string;
+    readonly allow: readonly string[];
+  },
+): Promise<Adapters> {
+  const { clock, programs, logger } = options;
+  const store = await openEmbeddedStore({
+    path: join(config.store.path, 'spindle.sqlite'),
+    onCorrupt: (collection, id, error) => logger.error({ collection, id, err: error }, 'a stored record cannot be read and is left out'),
+  });
+  life.add('store', () => store.close());
+  const files = localFiles({ directory: config.files.path });
+  life.add('files', () => files.close());
+  const mail = fileMail({ directory: config.mail.path });
+  life.add('mail', () => mail.close());
+  const deadLetters: Collection<DeadLetter> = await store.collection(deadLetterCollection);
+  const bus = embeddedBus({
+    deadLetters,
+    clock,
+    onHandlerError: (error, delivery) => logger.warn({ err: error, queue: delivery.queue, messageId: delivery.id }, 'a message is handed out again'),
+  });
+  life.add('bus', () => bus.close());
+  const egress = httpEgress({ userAgent: `Spindle/${options.version} (on-demand Fedora image builds)`, allow: options.allow });
+  life.add('egress', () => egress.close());
+  // One name for good: whoever has the state directory owns every workspace in it, those of a dead predecessor too.
+  const workspaces = localWorkspaces({ directory: join(config.stateDir, 'work'), files, owner: 'spindle', programs });
+  return { clock, programs, store, bus, files, mail, workspaces, egress };
+}
