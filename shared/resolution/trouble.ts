@@ -1,6 +1,7 @@
 /** The solver's "no", in words that the requester can act on. Pure. */
 import { distance } from 'fastest-levenshtein';
 import { SpindleError } from '../build/failure.ts';
+import { parseNevra } from '../fedora/nvr.ts';
 import type { SolverAnswer } from './solver.ts';
 
 type Missing = Extract<SolverAnswer, { outcome: 'missing' }>;
@@ -73,5 +74,17 @@ export function unsolvableError(problems: readonly string[], context: TroubleCon
     details[0] ??
     'the solver gave no reason';
   const builds = context.builds.length > 0 ? ` with ${context.builds.map(({ nvr }) => nvr).join(', ')}` : '';
-  return new SpindleError('DEPENDENCIES_UNSOLVABLE', `the packages${builds} cannot be installed together on ${context.releaseName}: ${reason}`, { details });
+  const why = filteredOut(details, context).map((line) => `; ${line}`);
+  return new SpindleError('DEPENDENCIES_UNSOLVABLE', `the packages${builds} cannot be installed together on ${context.releaseName}: ${reason}${why.join('')}`, {
+    details,
+  });
+}
+
+/** The solver knows that a package is out of the question, but not by whom: the requester, or a build that stands in its place. */
+function filteredOut(details: readonly string[], { builds }: TroubleContext): readonly string[] {
+  const filtered = details.flatMap((line) => /^package (\S+) is filtered out by exclude filtering/.exec(line)?.[1] ?? []);
+  return filtered.slice(0, 3).map((nevra) => {
+    const build = builds.find(({ packages }) => packages.some(({ name }) => parseNevra(nevra)?.name === name));
+    return build ? `the Koji build ${build.nvr} stands in the place of ${nevra}` : `excludePackages leaves out ${nevra}`;
+  });
 }

@@ -171,6 +171,18 @@ describe('the requester hears', () => {
     });
   });
 
+  it('who put a package out of the question', () => {
+    const context = { releaseName: 'Simulated Linux', arch: 'x86_64', builds: [{ nvr: 'hello-1.1-1', packages: [{ name: 'hello' }] }], engine: 'kiwi' };
+    const problems = [
+      'package greeting-2-1.noarch requires hello = 1.0, but none of the providers can be installed',
+      'package hello-1.0-1.noarch is filtered out by exclude filtering',
+      'package nano-2:7-1.x86_64 is filtered out by exclude filtering',
+    ];
+    expect(unsolvableError(problems, context).message).toMatch(
+      /: package greeting-2-1\.noarch requires .*; the Koji build hello-1\.1-1 stands in the place of hello-1\.0-1\.noarch; excludePackages leaves out nano-2:7-1\.x86_64$/,
+    );
+  });
+
   it('that an engine lacks its packages, not that they named something wrong', async () => {
     const programs = solver(() => ({ outcome: 'missing', missing: [{ spec: 'dracut-kiwi-live', reason: 'unknown', askedBy: 'engine' }], known: [] }));
     await expect(resolve({ programs })).rejects.toMatchObject({ code: 'ENGINE_UNSUPPORTED', message: expect.stringContaining('needs dracut-kiwi-live') });
