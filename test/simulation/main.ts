@@ -60,7 +60,9 @@ async function simulateAll(from: number, seeds: number): Promise<Summary> {
 
 function inChild(from: number, step: number, to: number): Promise<Summary> {
   return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(import.meta.url), ['--child', '--from', String(from), '--step', String(step), '--to', String(to)]);
+    const child = fork(fileURLToPath(import.meta.url), ['--child', '--from', String(from), '--step', String(step), '--to', String(to)], {
+      execArgv: ['--import', 'tsx'],
+    });
     child.on('message', (summary) => resolve(summary as Summary));
     child.on('error', reject);
     child.on('exit', (code, signal) => reject(new Error(`a simulation process ended without a result (${code ?? signal})`)));
