@@ -25,7 +25,7 @@ export interface EmbeddedStore extends Store {
 
 /** What is used of SQLite: the part that node:sqlite and @photostructure/sqlite have in common. */
 interface Statement {
-  run(...parameters: (string | number | null)[]): { readonly changes: number | bigint };
+  run(...parameters: (string | number | null)[]): { readonly changes: number | bigint; readonly lastInsertRowid: number | bigint };
   get(...parameters: (string | number | null)[]): unknown;
   all(...parameters: (string | number | null)[]): unknown[];
 }
@@ -45,11 +45,20 @@ const pendingMax = 50_000;
 const checkpointDocumentsIdle = 1000;
 const checkpointDocumentsBusy = 8000;
 const busyBatch = 8;
+/** Documents of one collection whose version and keys are kept in memory. */
+const headsMax = 20_000;
 
 interface Row {
   readonly id: string;
   readonly version: number;
   readonly body: string;
+}
+
+/** What a conditional write has to know of the stored document. This process is the only writer, so what it wrote last is what is there. */
+interface Head {
+  readonly n: number;
+  readonly version: number;
+  readonly keys: readonly (string | null)[];
 }
 
 /** One write that waits for its transaction. `apply` says whether it took effect. */
@@ -64,7 +73,7 @@ interface Write {
 export async function openEmbeddedStore({ path, onCorrupt = () => {} }: EmbeddedStoreOptions): Promise<EmbeddedStore> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const database = await openDatabase(path);
-  const collections = new Map<string, { readonly indexNames: string; readonly collection: unknown }>();
+  const collections = new Map<string, { readonly indexNames: string; readonly collection: unknown; readonly forgetHeads: () => void }>();
   let pending: Write[] = [];
   let isScheduled = false;
   let isClosed = false;
@@ -131,6 +140,7 @@ export async function openEmbeddedStore({ path, onCorrupt = () => {} }: Embedded
   }
 
   function rollBack(): void {
+    for (const { forgetHeads } of collections.values()) forgetHeads();
     try {
       database.exec('ROLLBACK');
     } catch {
@@ -169,8 +179,8 @@ export async function openEmbeddedStore({ path, onCorrupt = () => {} }: Embedded
         rollBack();
         throw asStoreError(error, `making collection ${definition.name} in ${path}`);
       }
-      const collection = embeddedCollection(database, definition, indexNames, { path, check, write, onCorrupt });
-      collections.set(definition.name, { indexNames: indexNames.join(), collection });
+      const { collection, forgetHeads } = embeddedCollection(database, definition, indexNames, { path, check, write, onCorrupt });
+      collections.set(definition.name, { indexNames: indexNames.join(), collection, forgetHeads });
       return collection;
     },
     async ping() {
@@ -301,7 +311,7 @@ function embeddedCollection<T extends { readonly id: string }>(
     readonly write: (length: number, apply: () => boolean) => Promise<boolean>;
     readonly onCorrupt: OnCorrupt;
   },
-): Collection<T> {
+): { readonly collection: Collection<T>; readonly forgetHeads: () => void } {
   const table = tableOf(definition.name);
   const columns = indexNames.map(columnOf);
   const statements = new Map<string, Statement>();
@@ -313,26 +323,63 @@ function embeddedCollection<T extends { readonly id: string }>(
     return statement;
   };
   const selectOne = database.prepare(`SELECT id, version, body FROM ${table} WHERE id = ?`);
-  const selectKeys = database.prepare(
+  const selectHead = database.prepare(
     `SELECT ${['n', 'version', ...columns.map((column, index) => `${column} AS k${index}`)].join(', ')} FROM ${table} WHERE id = ?`,
   );
   const insertOne = database.prepare(
     `INSERT INTO ${table} (${['id', 'version', 'body', ...columns].join(', ')}) VALUES (?, 1, ?${', ?'.repeat(columns.length)}) ON CONFLICT DO NOTHING`,
   );
-  const removeOne = database.prepare(`DELETE FROM ${table} WHERE id = ? AND version = ?`);
+  const removeOne = database.prepare(`DELETE FROM ${table} WHERE n = ?`);
+  const heads = new Map<string, Head>();
+
+  const remember = (id: string, head: Head) => {
+    // The oldest goes; one that is written again is young again.
+    heads.delete(id);
+    heads.set(id, head);
+    if (heads.size <= headsMax) return;
+    for (const oldest of heads.keys()) {
+      heads.delete(oldest);
+      break;
+    }
+  };
+
+  const headOf = (id: string): Head | undefined => {
+    const known = heads.get(id);
+    if (known) return known;
+    const row = selectHead.get(id) as ({ readonly n: number; readonly version: number } & Readonly<Record<string, string | number | null>>) | undefined;
+    return row && { n: row.n, version: row.version, keys: columns.map((_column, index) => row[`k${index}`] as string | null) };
+  };
+
+  const insertNow = ({ id, body, keys }: EncodedDocument): boolean => {
+    if (heads.has(id)) return false;
+    const { changes, lastInsertRowid } = insertOne.run(id, body, ...keys);
+    if (Number(changes) !== 1) return false;
+    remember(id, { n: Number(lastInsertRowid), version: 1, keys });
+    return true;
+  };
 
   /** Only the keys that changed are written: SQLite would take an equal one out of its index and put it back. */
   const replaceNow = ({ id, body, keys }: EncodedDocument, expectedVersion: number): boolean => {
-    const old = selectKeys.get(id) as ({ readonly n: number; readonly version: number } & Readonly<Record<string, string | number | null>>) | undefined;
+    const old = headOf(id);
     if (old?.version !== expectedVersion) return false;
-    const changed = columns.flatMap((_column, index) => (old[`k${index}`] === keys[index] ? [] : [index]));
-    const assignments = changed.map((index) => `, ${columns[index]} = ?`).join('');
-    prepared(`UPDATE ${table} SET version = ?, body = ?${assignments} WHERE n = ?`).run(
-      expectedVersion + 1,
-      body,
-      ...changed.map((index) => keys[index] ?? null),
-      old.n,
-    );
+    let assignments = '';
+    const changed: (string | null)[] = [];
+    for (const [index, key] of keys.entries()) {
+      if (key === old.keys[index]) continue;
+      assignments += `, ${columns[index]} = ?`;
+      changed.push(key);
+    }
+    const version = expectedVersion + 1;
+    prepared(`UPDATE ${table} SET version = ?, body = ?${assignments} WHERE n = ?`).run(version, body, ...changed, old.n);
+    remember(id, { n: old.n, version, keys });
+    return true;
+  };
+
+  const removeNow = (id: string, expectedVersion: number): boolean => {
+    const old = headOf(id);
+    if (old?.version !== expectedVersion) return false;
+    removeOne.run(old.n);
+    heads.delete(id);
     return true;
   };
 
@@ -341,7 +388,7 @@ function embeddedCollection<T extends { readonly id: string }>(
     return columnOf(query.index);
   };
 
-  return {
+  const collection: Collection<T> = {
     async get(id) {
       check();
       const row = guard(`reading ${path}`, () => selectOne.get(id)) as Row | undefined;
@@ -356,8 +403,8 @@ function embeddedCollection<T extends { readonly id: string }>(
     },
     async insert(document) {
       check();
-      const { id, body, keys } = encodeDocument(definition, indexNames, document);
-      return write(body.length, () => Number(insertOne.run(id, body, ...keys).changes) === 1);
+      const encoded = encodeDocument(definition, indexNames, document);
+      return write(encoded.body.length, () => insertNow(encoded));
     },
     async replace(document, expectedVersion) {
       check();
@@ -367,7 +414,7 @@ function embeddedCollection<T extends { readonly id: string }>(
     async remove(id, expectedVersion) {
       check();
       if (id.includes('\0')) return false;
-      return write(0, () => Number(removeOne.run(id, expectedVersion).changes) === 1);
+      return write(0, () => removeNow(id, expectedVersion));
     },
     async find(query) {
       check();
@@ -403,6 +450,7 @@ function embeddedCollection<T extends { readonly id: string }>(
       return (guard(`reading ${path}`, () => select.get(low, high)) as { readonly count: number }).count;
     },
   };
+  return { collection, forgetHeads: () => heads.clear() };
 }
 
 function guard<R>(doing: string, task: () => R): R {

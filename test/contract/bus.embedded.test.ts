@@ -1,3 +1,4 @@
+/** The embedded bus against the bus contract, and its own limits and delays. */
 import { describe, expect, test } from 'vitest';
 import { deadLetterCollection } from '../../shared/bus/dead-letter-collection.ts';
 import { type EmbeddedBusOptions, embeddedBroker, embeddedBus } from '../../shared/bus/embedded.ts';

@@ -1,3 +1,4 @@
+/** The system's clock against the clock contract. */
 import { systemClock } from '../../shared/clock/system.ts';
 import { clockContract } from './clock.contract.ts';
 

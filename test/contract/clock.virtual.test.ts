@@ -1,3 +1,4 @@
+/** The virtual clock against the clock contract, and what only it promises: the same run for the same seed. */
 import { describe, expect, test } from 'vitest';
 import { virtualClock } from '../../shared/clock/virtual.ts';
 import { clockContract } from './clock.contract.ts';

@@ -1,3 +1,4 @@
+/** Files in a local directory against the files contract, and what only a file system can do wrong. */
 import { spawnSync } from 'node:child_process';
 import { access, link, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** Files in memory against the files contract. */
 import { memoryFiles } from '../../shared/files/memory.ts';
 import { filesContract } from './files.contract.ts';
 

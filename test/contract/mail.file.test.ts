@@ -1,3 +1,4 @@
+/** Letters as files against the mail contract, read back as a mail program reads them. */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import PostalMime from 'postal-mime';

@@ -1,3 +1,4 @@
+/** Letters in memory against the mail contract. */
 import { expect, test } from 'vitest';
 import { memoryMail } from '../../shared/mail/memory.ts';
 import { letter, mailContract } from './mail.contract.ts';

@@ -1,3 +1,4 @@
+/** The embedded store against the store contract, and its own promises: group commit, one process, SIGKILL, a full disk. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, rm, stat, writeFile } from 'node:fs/promises';

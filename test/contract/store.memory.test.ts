@@ -1,3 +1,4 @@
+/** The store in memory against the store contract. */
 import { memoryStore } from '../../shared/store/memory.ts';
 import { storeContract } from './store.contract.ts';
 

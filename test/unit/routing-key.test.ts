@@ -1,3 +1,4 @@
+/** The topic rules against a plain model. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isRoutingKey, routingKeyMatches } from '../../shared/bus/routing-key.ts';

@@ -1,3 +1,4 @@
+/** The pipeline's queues, as a person reads them. */
 import { describe, expect, test } from 'vitest';
 import { engines } from '../../shared/build/request.ts';
 import { routingKeyMatches } from '../../shared/bus/routing-key.ts';
