@@ -11,7 +11,7 @@ export interface PlacedPackage {
 }
 
 /** `Packages/<first character>/<file name>`, as Fedora's own trees have it. Made of the NEVRA: what a remote host calls the file does not matter. */
-export function packagePath(rpm: ResolvedPackage): string {
+function packagePath(rpm: ResolvedPackage): string {
   return `Packages/${rpm.name.charAt(0).toLowerCase()}/${rpmFileName(rpm)}`;
 }
 

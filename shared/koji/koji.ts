@@ -1,7 +1,7 @@
 /** The Koji port: what the resolver asks a Koji hub about, many things at a time. */
 
 export const buildStates = ['building', 'complete', 'deleted', 'failed', 'canceled'] as const;
-export type KojiBuildState = (typeof buildStates)[number];
+type KojiBuildState = (typeof buildStates)[number];
 
 export interface KojiBuild {
   readonly id: number;
@@ -32,7 +32,7 @@ export interface KojiRpm {
 }
 
 /** Where an RPM can be fetched, best first. */
-export interface KojiRpmFile {
+interface KojiRpmFile {
   readonly url: string;
   /** Koji's path name of the signature, or null for the unsigned file. */
   readonly sigkey: string | null;

@@ -13,7 +13,7 @@ import type { Resolution, ResolvedPackage } from './resolution.ts';
 import { candidatesId, type SolvedPackage, type SolverAnswer, solve } from './solver.ts';
 import { missingError, unsolvableError } from './trouble.ts';
 
-export interface ResolvePorts extends FetchPorts {
+interface ResolvePorts extends FetchPorts {
   /** The client of a release's hub. */
   readonly koji: (koji: NonNullable<Release['koji']>) => Koji;
   readonly programs: Programs;

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { SimulatedAnswer, SimulatedRoutes } from '../../shared/egress/simulated.ts';
-import { formatNevra, type Nevra, parseNevra, rpmFileName } from '../../shared/fedora/nvr.ts';
+import { type Nevra, parseNevra, rpmFileName } from '../../shared/fedora/nvr.ts';
 import { decodeCall, encodeResponse, type XmlRpcValue } from '../../shared/koji/xml-rpc.ts';
 import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
 import type { Release } from '../../shared/releases/releases.ts';
@@ -35,9 +35,9 @@ const nevra = (text: string): Nevra => {
 };
 
 /** What the mirrors have. */
-export const published = ['bash-5.2-1.x86_64', 'kernel-core-6.1-1.x86_64', 'hello-1.0-1.noarch'].map(nevra);
+const published = ['bash-5.2-1.x86_64', 'kernel-core-6.1-1.x86_64', 'hello-1.0-1.noarch'].map(nevra);
 /** What Koji has: build id, state, and the RPMs. */
-export const kojiBuilds = [
+const kojiBuilds = [
   { id: 11, nvr: 'hello-1.1-1', state: 1, rpms: ['hello-1.1-1.noarch', 'hello-debuginfo-1.1-1.noarch', 'hello-1.1-1.src'].map(nevra) },
   { id: 12, nvr: 'hello-1.2-1', state: 3, rpms: [] },
   { id: 13, nvr: 'elsewhere-1-1', state: 1, rpms: ['elsewhere-1-1.s390x'].map(nevra) },
@@ -125,5 +125,3 @@ export function simulatedRpmTools(workspaces: MemoryWorkspaces): Readonly<Record
     },
   };
 }
-
-export const nevrasOf = (rpms: readonly Nevra[]) => rpms.map(formatNevra);
