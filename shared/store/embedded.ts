@@ -332,9 +332,8 @@ function embeddedCollection<T extends { readonly id: string }>(
   const removeOne = database.prepare(`DELETE FROM ${table} WHERE n = ?`);
   const heads = new Map<string, Head>();
 
+  /** The one that has been known longest makes room. */
   const remember = (id: string, head: Head) => {
-    // The oldest goes; one that is written again is young again.
-    heads.delete(id);
     heads.set(id, head);
     if (heads.size <= headsMax) return;
     for (const oldest of heads.keys()) {
