@@ -134,7 +134,9 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
     ...recipe.directories.map((directory) => workspace.makeDirectory(directory)),
   ]);
   const lines: string[] = [];
-  const onLine = (line: string) => {
+  const onLine = (text: string) => {
+    // Where this worker keeps its workspaces says nothing to those who read the log.
+    const line = text.replaceAll(`${workspace.path}/`, '');
     log(engine.name, line);
     lines.push(line);
     if (lines.length > 2 * linesKeptMax) lines.splice(0, linesKeptMax);

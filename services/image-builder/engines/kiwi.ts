@@ -92,8 +92,9 @@ function describe({ request, resolution, releasever, root }: EngineOrder): strin
             // Boots by BIOS and by UEFI.
             firmware: 'efi',
             volid: request.label,
+            publisher: 'Spindle',
             // The last console is /dev/console: the boot test reads the serial line. An overlay file system works without device-mapper.
-            kernelcmdline: 'console=tty0 console=ttyS0,115200 rd.live.overlay.overlayfs=1',
+            kernelcmdline: 'quiet console=tty0 console=ttyS0,115200 rd.live.overlay.overlayfs=1',
             hybridpersistent: 'false',
             mediacheck: 'false',
             squashfscompression: squashfsCompression[request.compression],
