@@ -1,0 +1,268 @@
+/** The commands of `spindle`: what is asked of the service and what is shown of its answer. */
+import { Command, CommanderError, Option } from 'commander';
+import { z } from 'zod';
+import type { Clock } from '../../shared/clock/clock.ts';
+import { type Api, connectApi, isEnded, ShownBuild } from './api.ts';
+import { downloadArtifacts } from './download.ts';
+import { endOf, exitStatus, UnreachableError, UsageError } from './outcome.ts';
+import { readRequest } from './request-file.ts';
+import { type GivenOptions, outputs, readSettings, type Settings } from './settings.ts';
+import { elapsed, formatted, openTerminal, type Streams, type Terminal, table } from './terminal.ts';
+import { printLog, watchBuild } from './watch.ts';
+
+/** A dry run asks other hosts: it may take its time. */
+const resolveTimeoutMs = 150_000;
+const listMax = 1000;
+
+export interface CliHost extends Streams {
+  readonly clock: Clock;
+  readonly stdin: NodeJS.ReadableStream;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+interface Session {
+  readonly api: Api;
+  readonly settings: Settings;
+  readonly terminal: Terminal;
+  readonly clock: Clock;
+}
+
+interface WaitOptions extends GivenOptions {
+  readonly wait?: boolean;
+  readonly follow?: boolean;
+}
+
+const Group = z.looseObject({ id: z.string(), items: z.array(ShownBuild) });
+const Page = z.looseObject({ meta: z.looseObject({ nextCursor: z.string().nullable() }), items: z.array(ShownBuild) });
+const ResolvedItems = z.looseObject({
+  items: z.array(
+    z.looseObject({
+      arch: z.string(),
+      imageType: z.string(),
+      resolution: z.looseObject({
+        packages: z.array(z.looseObject({ nevra: z.string(), from: z.string(), repository: z.string(), because: z.string() })),
+        downloadBytes: z.number(),
+        installedBytes: z.number(),
+      }),
+    }),
+  ),
+});
+
+/** Runs one command line (without the program's name) and resolves with the exit status. */
+export async function runCli(args: readonly string[], host: CliHost): Promise<number> {
+  const terminal = openTerminal(host);
+  let status = 0;
+  const program = commands(host, terminal, (code) => {
+    status = code;
+  });
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return status;
+  } catch (error) {
+    terminal.live('');
+    // Commander has printed its message already.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitStatus.usage;
+    const end = endOf(error);
+    if (!end) throw error;
+    for (const [index, line] of end.lines.entries()) terminal.note(index === 0 ? `spindle: ${line}` : line);
+    return end.status;
+  }
+}
+
+function commands(host: CliHost, terminal: Terminal, exitWith: (code: number) => void): Command {
+  const { clock } = host;
+  const program = new Command('spindle').description('Ask a Spindle service for images').helpCommand(false);
+  const setUp = (command: Command): Command =>
+    command.exitOverride().configureOutput({ writeOut: host.stdout, writeErr: host.stderr }).showHelpAfterError('(--help shows what is possible)');
+  const leaf = (parent: Command, usage: string, description: string): Command =>
+    setUp(parent.command(usage))
+      .description(description)
+      .option('--url <url>', 'address of the service (SPINDLE_URL; http://127.0.0.1:8080)')
+      .option('--token <token>', 'access token (SPINDLE_TOKEN)')
+      .addOption(new Option('--output <format>', 'how the result is written').choices(outputs).default('table'));
+  const session = (options: GivenOptions): Session => {
+    const settings = readSettings(options, host.environment);
+    return { settings, terminal, clock, api: connectApi(settings, clock) };
+  };
+  const withWaiting = (command: Command): Command =>
+    command.option('--wait', 'wait for the end; exit status 1 where the build or its boot test fails').option('--follow', 'as --wait, and show the log');
+  const withFile = (command: Command): Command =>
+    command
+      .requiredOption('-f, --file <file>', 'the build request, YAML or JSON; - is standard input')
+      .option(
+        '--set <key=value>',
+        'change a key of the request, such as sources.updates=false; may be given again',
+        (value: string, earlier: string[]) => [...earlier, value],
+        [],
+      );
+
+  setUp(program);
+  const build = setUp(program.command('build')).description('Builds: submit, list, show, log, cancel, retry, download').helpCommand(false);
+
+  withWaiting(withFile(leaf(build, 'submit', 'Ask for an image, or for one of each architecture and type named'))).action(
+    async (options: WaitOptions & { file: string; set: string[] }) => {
+      const opened = session(options);
+      const request = await readRequest(options.file, options.set, host.stdin);
+      exitWith(await submitted(opened, '/builds', request, options));
+    },
+  );
+
+  leaf(build, 'list', 'Builds, the newest first')
+    .option('--state <state>', 'only those in this state')
+    .option('--release <release>', 'only those of this release')
+    .option('--owner <owner>', 'only those of this owner')
+    .option('--limit <count>', 'at most so many', '50')
+    .action(async (options: GivenOptions & { state?: string; release?: string; owner?: string; limit: string }) => {
+      const opened = session(options);
+      const builds = await listedBuilds(opened.api, options);
+      print(opened, builds, () => table([['ID', 'STATE', 'RELEASE', 'ARCH', 'TYPE', 'LABEL', 'CREATED'], ...builds.map(listRow)]));
+    });
+
+  leaf(build, 'show <id>', 'One build').action(async (id: string, options: GivenOptions) => {
+    const opened = session(options);
+    const shown = await opened.api.json(ShownBuild, buildPath(id));
+    print(opened, shown, () => shownBuild(shown, clock.now()));
+  });
+
+  leaf(build, 'log <id>', "A build's log")
+    .option('--follow', 'go on until the build has ended')
+    .action(async (id: string, options: GivenOptions & { follow?: boolean }) => {
+      const { api } = session(options);
+      // A follower is patient with a service that is away; a first request finds out at once whether there is one.
+      await api.json(ShownBuild, buildPath(id));
+      await printLog(api, id, options.follow ?? false, (line) => terminal.line(line));
+    });
+
+  leaf(build, 'cancel <id>', 'End a build').action(async (id: string, options: GivenOptions) => {
+    const opened = session(options);
+    const canceled = await opened.api.json(ShownBuild, `${buildPath(id)}/cancel`, { method: 'POST' });
+    print(opened, canceled, () => (isEnded(canceled.state) ? `build ${id} is canceled` : `build ${id} is asked to end; it is still ${canceled.state}`));
+  });
+
+  withWaiting(leaf(build, 'retry <id>', 'Build again what has ended'))
+    .option('--same', 'with exactly the same packages')
+    .action(async (id: string, options: WaitOptions & { same?: boolean }) => {
+      exitWith(await submitted(session(options), `${buildPath(id)}/retry`, { same: options.same ?? false }, options));
+    });
+
+  leaf(build, 'download <id> [names...]', 'The files of a build, checked; all of them, or those named')
+    .option('-o, --directory <directory>', 'where to', '.')
+    .action(async (id: string, names: string[], options: GivenOptions & { directory: string }) => {
+      const opened = session(options);
+      const shown = await opened.api.json(ShownBuild, buildPath(id));
+      const onFile = (name: string, size: number) => terminal.note(`downloading ${name}, ${size} bytes`);
+      const paths = await downloadArtifacts(opened.api, clock, shown, { directory: options.directory, names, onFile });
+      print(opened, { files: paths }, () => paths.join('\n') || 'the build has no files');
+    });
+
+  withFile(leaf(program, 'resolve', 'A dry run: every package that the image would hold')).action(
+    async (options: GivenOptions & { file: string; set: string[] }) => {
+      const opened = session(options);
+      const body = await readRequest(options.file, options.set, host.stdin);
+      const resolved = await opened.api.json(ResolvedItems, '/resolve', { method: 'POST', body, timeoutMs: resolveTimeoutMs });
+      print(opened, resolved, () => resolved.items.map(shownResolution).join('\n\n'));
+    },
+  );
+  return program;
+}
+
+const buildPath = (id: string) => `/builds/${encodeURIComponent(id)}`;
+
+function print({ terminal, settings }: Session, value: unknown, asTable: () => string): void {
+  terminal.line(formatted(settings.output, value, asTable));
+}
+
+/** Posts, then waits where that was asked for. Resolves with the exit status. */
+async function submitted(opened: Session, path: string, body: unknown, options: WaitOptions): Promise<number> {
+  const { api, clock, terminal, settings } = opened;
+  // With the key, sending again after a broken connection cannot make a second build.
+  const headers = { 'idempotency-key': clock.id() };
+  const send = () => api.json(z.union([Group, ShownBuild]), path, { method: 'POST', body, headers });
+  const answer = await send().catch(async (error: unknown) => {
+    if (!(error instanceof UnreachableError)) throw error;
+    await clock.sleep(300);
+    return send();
+  });
+  const builds = 'items' in answer ? (answer.items as ShownBuild[]) : [ShownBuild.parse(answer)];
+  if (!options.wait && !options.follow) {
+    print(opened, answer, () => builds.map(({ id }) => id).join('\n'));
+    return 0;
+  }
+  for (const { id } of builds) terminal.note(`build ${id}`);
+  const onLogLine = (line: string) => (settings.output === 'table' ? terminal.line(line) : terminal.note(line));
+  const ended = await Promise.all(
+    builds.map((build) => {
+      const label = builds.length === 1 ? '' : `${build.request.arch} ${build.request.imageType}`;
+      return watchBuild(api, clock, terminal, build.id, { label, isLogShown: options.follow ?? false, onLogLine });
+    }),
+  );
+  print(opened, ended.length === 1 ? ended[0] : { items: ended }, () => ended.map((build) => shownEnd(build)).join('\n'));
+  return ended.every(isGood) ? 0 : exitStatus.buildFailed;
+}
+
+function isGood({ state, verdict }: ShownBuild): boolean {
+  return state !== 'failed' && state !== 'canceled' && verdict !== 'failed';
+}
+
+async function listedBuilds(
+  api: Api,
+  options: { readonly state?: string; readonly release?: string; readonly owner?: string; readonly limit: string },
+): Promise<readonly ShownBuild[]> {
+  const limit = Number(options.limit);
+  if (!/^\d+$/.test(options.limit) || limit < 1 || limit > listMax) throw new UsageError(`--limit is a whole number from 1 to ${listMax}`);
+  const builds: ShownBuild[] = [];
+  let cursor: string | null = '';
+  while (cursor !== null && builds.length < limit) {
+    const query = new URLSearchParams({ limit: String(Math.min(200, limit - builds.length)) });
+    for (const name of ['state', 'release', 'owner'] as const) if (options[name] !== undefined) query.set(name, options[name]);
+    if (cursor !== '') query.set('cursor', cursor);
+    const page: z.infer<typeof Page> = await api.json(Page, `/builds?${query}`);
+    builds.push(...page.items);
+    cursor = page.meta.nextCursor;
+  }
+  return builds.slice(0, limit);
+}
+
+function listRow({ id, state, request, createdAt }: ShownBuild): readonly string[] {
+  return [id, state, request.release, request.arch, request.imageType, request.label, createdAt.replace(/\.\d+Z$/, 'Z')];
+}
+
+function shownBuild(build: ShownBuild, now: number): string {
+  const { request, stage } = build;
+  const until = build.endedAt ? Date.parse(build.endedAt) : now;
+  const place = build.queue ? `, place ${build.queue.place}` : '';
+  const rows: readonly (readonly [string, string])[] = [
+    ['id', build.id],
+    ['state', `${build.state}${place}`],
+    ...(stage
+      ? [['stage', `${stage.name}, ${stage.startedAt ? `running on ${stage.worker ?? 'some worker'}` : 'waiting'}, attempt ${stage.attempt}`] as const]
+      : []),
+    ['image', `${request.imageType} of ${request.release} for ${request.arch}, label ${request.label}`],
+    ['created', build.createdAt],
+    ['elapsed', elapsed(until - Date.parse(build.createdAt))],
+    ...(build.verdict ? [['boot test', `${build.verdict}${build.verdictReason ? `: ${build.verdictReason}` : ''}`] as const] : []),
+    ...(build.failure ? [['failure', `${build.failure.code} in ${build.failure.stage}: ${build.failure.message}`] as const] : []),
+    ...(build.failure?.details ?? []).map((line) => ['', line] as const),
+    ...build.artifacts.map(({ name, size }) => ['artifact', `${name}, ${size} bytes`] as const),
+  ];
+  const timeline = build.timeline.map(({ at, state, message }) => `  ${at}  ${state}${message === undefined ? '' : `: ${message}`}`);
+  return [table(rows), 'timeline', ...timeline].join('\n');
+}
+
+function shownEnd(build: ShownBuild): string {
+  const { failure, verdict, verdictReason } = build;
+  const lines = [`build ${build.id} is ${build.state}${verdict ? `; boot test: ${verdict}` : ''}`];
+  if (failure) lines.push(`  ${failure.code} in ${failure.stage}: ${failure.message}`, ...(failure.details ?? []).map((line) => `  ${line}`));
+  if (verdict && verdict !== 'booted' && verdictReason) lines.push(`  ${verdictReason}`);
+  for (const { name, size } of build.artifacts) lines.push(`  ${name}, ${size} bytes`);
+  return lines.join('\n');
+}
+
+function shownResolution({ arch, imageType, resolution }: z.infer<typeof ResolvedItems>['items'][number]): string {
+  const { packages, downloadBytes, installedBytes } = resolution;
+  const side = packages.filter(({ from }) => from === 'side').length;
+  return [
+    `${imageType} for ${arch}: ${packages.length} packages, ${side} of them from the side repository; ${downloadBytes} bytes to download, ${installedBytes} once installed`,
+    table([['PACKAGE', 'FROM', 'REPOSITORY', 'BECAUSE'], ...packages.map(({ nevra, from, repository, because }) => [nevra, from, repository, because])]),
+  ].join('\n');
+}
