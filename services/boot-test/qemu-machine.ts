@@ -11,7 +11,7 @@ import { type QmpClient, qmpClient } from './qmp.ts';
 import type { MachineRequest, VirtualMachine, VirtualMachines } from './virtual-machine.ts';
 
 const connectTimeoutMs = 30_000;
-const monitorTimeoutMs = 20_000;
+const monitorTimeoutMs = 15_000;
 const probeRounds = 3;
 const probeDeadlineMs = 5000;
 const screenshotBytesMax = 16 * 1024 * 1024;
@@ -36,7 +36,8 @@ export function qemuMachines({ programs, clock }: QemuMachinesOptions): VirtualM
         throw error;
       });
       made += 1;
-      return startMachine(request, await acceleration, `vm${made}`, programs, clock);
+      const name = `vm${made}`;
+      return startMachine(request, await acceleration, name, programs, clock);
     },
   };
 }
