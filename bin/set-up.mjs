@@ -63,7 +63,7 @@ const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s
 function run(command, args, { cwd = root, env = process.env, timeoutMs = 900_000 } = {}) {
   return new Promise((resolve) => {
     const chunks = [];
-    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs });
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], signal: AbortSignal.timeout(timeoutMs) });
     child.stdout.on('data', (chunk) => chunks.push(chunk));
     child.stderr.on('data', (chunk) => chunks.push(chunk));
     child.on('error', (error) => resolve({ code: error.code === 'ENOENT' ? 127 : 126, output: error.message }));
