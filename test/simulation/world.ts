@@ -25,6 +25,7 @@ import { memoryStore } from '../../shared/store/memory.ts';
 import type { Collection } from '../../shared/store/store.ts';
 import { memoryWorkspaces } from '../../shared/workspace/memory.ts';
 import type { Workspaces } from '../../shared/workspace/workspace.ts';
+import { simulatedRelease } from '../support/simulated-fedora.ts';
 import { simulatedBus } from './bus.ts';
 import { drawFaults, type Faults, type PlannedCrash } from './faults.ts';
 import { watchInvariants } from './invariants.ts';
@@ -32,6 +33,7 @@ import { mortal, mortalClock, type SimulatedProcess, simulatedProcess } from './
 import { faultyCollection } from './store.ts';
 import { simulatedTools } from './tools.ts';
 
+const releases = { releases: [simulatedRelease] };
 const instancesPerService = 3;
 const buildsMin = 20;
 const inFlightMax = 8;
@@ -81,7 +83,6 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
   const workspaces = memoryWorkspaces({ files });
   fileSystem.workspaces = workspaces;
   const tools = simulatedTools({ clock, random, faults, workspaces });
-  const releases = tools.releases;
   const letters: Letter[] = [];
   let notifierInterruptions = 0;
 
@@ -363,12 +364,12 @@ function drawRequest(index: number, random: () => number): SingleBuildRequest {
   const recipients = Math.floor(random() * 3);
   const dice = random();
   return SingleBuildRequest.parse({
-    release: 'sample',
+    release: simulatedRelease.id,
     arch: 'x86_64',
     imageType: 'live',
     label: `IMAGE-${index}`,
-    packages: ['@core', dice < 0.1 ? 'no-such-package' : 'hello'],
-    sources: dice < 0.2 ? {} : { kojiBuilds: [dice > 0.95 ? 'hello-9.9-1.sample' : 'hello-1.1-1.sample'] },
+    packages: ['bash', dice < 0.1 ? 'no-such-package' : 'hello'],
+    sources: dice < 0.2 ? {} : { kojiBuilds: [dice > 0.95 ? 'hello-9.9-1' : 'hello-1.1-1'] },
     bootTest: random() < 0.9,
     firmware: random() < 0.5 ? ['bios'] : ['bios', 'uefi'],
     notify: { email: Array.from({ length: recipients }, (_, nth) => `build-${index}-reader-${nth}@example.org`) },

@@ -10,7 +10,7 @@ import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
 import type { Release } from '../../shared/releases/releases.ts';
 import type { SolverAnswer, SolverRequest } from '../../shared/resolution/solver.ts';
 import type { MemoryWorkspaces } from '../../shared/workspace/memory.ts';
-import { rpmFile } from './rpm-file.ts';
+import { rpmFile as makeRpmFile, type RpmFile } from './rpm-file.ts';
 
 export const mirrors = ['https://one.mirror.example/repo/', 'https://two.mirror.example/repo/'] as const;
 const kojiHost = 'koji.example';
@@ -32,6 +32,15 @@ const nevra = (text: string): Nevra => {
   const parsed = parseNevra(text);
   if (!parsed) throw new Error(`${text} is not a NEVRA`);
   return parsed;
+};
+
+const made = new Map<string, RpmFile>();
+/** Each file is made once: thousands of simulated builds ask for the same few. */
+const rpmFile = (rpm: Nevra): RpmFile => {
+  const name = rpmFileName(rpm);
+  const file = made.get(name) ?? makeRpmFile(rpm);
+  made.set(name, file);
+  return file;
 };
 
 /** What the mirrors have. */

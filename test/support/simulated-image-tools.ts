@@ -1,0 +1,51 @@
+/** Stands in for KIWI and the tools that read an image back: an image here is the list of RPMs that its build was given, so that a mix-up shows in it. */
+import { simulatedReport } from '../../services/boot-test/simulated-machine.ts';
+import { parseNevra } from '../../shared/fedora/nvr.ts';
+import type { ProgramRequest } from '../../shared/programs/programs.ts';
+import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
+import type { MemoryWorkspaces } from '../../shared/workspace/memory.ts';
+
+const decoder = new TextDecoder();
+const argument = (request: ProgramRequest, name: string): string => request.args[request.args.indexOf(name) + 1] ?? '';
+
+/** The NEVRAs in a simulated image. */
+export function simulatedImageContents(workspaces: MemoryWorkspaces, path: string): readonly string[] {
+  return JSON.parse(decoder.decode(workspaces.readAt(path))) as readonly string[];
+}
+
+/** What its serial console prints when it is started. */
+export function simulatedImageReport(workspaces: MemoryWorkspaces, path: string, bootMs: number) {
+  return simulatedReport(simulatedImageContents(workspaces, path), bootMs);
+}
+
+/** By the commands that they are started with. */
+export function simulatedImageTools(workspaces: MemoryWorkspaces): Readonly<Record<string, SimulatedProgram>> {
+  return {
+    'kiwi-ng': async (request) => {
+      if (request.args.includes('--version')) return { stdout: 'KIWI (next generation) version 9.24.43\n' };
+      const root = argument(request, '--description').replace(/\/[^/]*$/, '');
+      const rpms = workspaces.listAll().filter((path) => path.startsWith(`${root}/`) && path.endsWith('.rpm'));
+      const names = rpms.map((path) => path.slice(path.lastIndexOf('/') + 1, -'.rpm'.length));
+      workspaces.writeAt(`${argument(request, '--target-dir')}/Image.x86_64-1.0.iso`, JSON.stringify(names));
+      return {};
+    },
+    implantisomd5: async () => ({}),
+    checkisomd5: async () => ({}),
+    xorriso: async (request) => {
+      workspaces.writeAt(request.args.at(-1) ?? '', workspaces.readAt(argument(request, '-indev')) ?? new Uint8Array());
+      return {};
+    },
+    unsquashfs: async (request) => {
+      const image = request.args.find((each) => each.endsWith('squashfs.img')) ?? '';
+      workspaces.writeAt(`${argument(request, '-dest')}/usr/lib/sysimage/rpm/rpmdb.sqlite`, workspaces.readAt(image) ?? new Uint8Array());
+      return {};
+    },
+    rpm: async (request) => {
+      const rows = simulatedImageContents(workspaces, `${argument(request, '--dbpath')}/rpmdb.sqlite`).flatMap((name) => {
+        const nevra = parseNevra(name);
+        return nevra ? [`${nevra.name}\t${nevra.epoch}\t${nevra.version}\t${nevra.release}\t${nevra.arch}\n`] : [];
+      });
+      return { stdout: rows.join('') };
+    },
+  };
+}
