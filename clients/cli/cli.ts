@@ -73,7 +73,10 @@ function commands(host: CliHost, terminal: Terminal, exitWith: (code: number) =>
   const { clock } = host;
   const program = new Command('spindle').description('Ask a Spindle service for images').helpCommand(false);
   const setUp = (command: Command): Command =>
-    command.exitOverride().configureOutput({ writeOut: host.stdout, writeErr: host.stderr }).showHelpAfterError('(--help shows what is possible)');
+    command
+      .exitOverride()
+      .configureOutput({ writeOut: host.stdout, writeErr: host.stderr, getOutHelpWidth: () => host.columns ?? 80, getErrHelpWidth: () => host.columns ?? 80 })
+      .showHelpAfterError('(--help shows what is possible)');
   const leaf = (parent: Command, usage: string, description: string): Command =>
     setUp(parent.command(usage))
       .description(description)
