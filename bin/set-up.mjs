@@ -15,7 +15,7 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
  * What images are made, looked into and booted with: the package's name in Debian and Ubuntu, and in Fedora. One name for each purpose keeps the two lists
  * from drifting apart; undefined means that Fedora has it in its base, or in another package of the list.
  */
-export const hostPackages = [
+const hostPackages = [
   // RPM packages, their repositories and the dependency solver.
   { debian: 'rpm', fedora: 'rpm-build' },
   { debian: 'createrepo-c', fedora: 'createrepo_c' },
@@ -54,7 +54,7 @@ const kernelPackage = 'linux-image-cloud-amd64';
 const listsAgeMaxMs = 24 * 3600_000;
 const lockWaitMaxMs = 900_000;
 
-export class SetUpError extends Error {}
+class SetUpError extends Error {}
 
 const say = (line) => process.stderr.write(`set-up: ${line}\n`);
 const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s`;
@@ -128,7 +128,7 @@ function readTextOr(path, otherwise) {
 }
 
 /** Whether node_modules holds exactly what package-lock.json asks for, by npm's own record of what it installed. */
-export function nodePackagesAreInstalled() {
+function nodePackagesAreInstalled() {
   const wanted = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')).packages;
   const record = readTextOr(join(root, 'node_modules', '.package-lock.json'), '');
   if (record === '') return false;
@@ -139,7 +139,7 @@ export function nodePackagesAreInstalled() {
   );
 }
 
-export async function ensureNodePackages() {
+async function ensureNodePackages() {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19)) throw new SetUpError(`Node ${process.versions.node} is too old; install Node 20.19 or newer`);
   if (!nodePackagesAreInstalled()) {
@@ -252,7 +252,7 @@ async function installFedoraPackages(names) {
   say(`host packages are in place (${seconds(since)})`);
 }
 
-export async function ensureHostTools() {
+async function ensureHostTools() {
   const release = readTextOr('/etc/os-release', '');
   const ids = [...release.matchAll(/^ID(?:_LIKE)?=(.*)$/gm)].flatMap(([, value]) => (value ?? '').replaceAll('"', '').split(' '));
   const isDebian = ids.includes('debian') || ids.includes('ubuntu');

@@ -20,7 +20,7 @@ export interface KojiRpm extends BuiltRpm {
 }
 
 /** Koji's numbers: 1 is complete, 3 is failed. */
-export type KojiBuildState = 1 | 3;
+type KojiBuildState = 1 | 3;
 
 export interface KojiBuild {
   readonly id: number;

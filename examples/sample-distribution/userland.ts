@@ -11,7 +11,7 @@ export type CopiedPackage = (typeof copiedFrom)[number];
 
 const rpmPrograms = ['/usr/bin/rpm', '/usr/bin/rpmdb', '/usr/bin/rpmkeys'];
 const grubPrograms = ['/usr/bin/grub-mkimage', '/usr/sbin/grub-mkconfig'];
-export const dynamicPrograms = [...rpmPrograms, '/bin/bash', '/usr/bin/grub-mkimage'];
+const dynamicPrograms = [...rpmPrograms, '/bin/bash', '/usr/bin/grub-mkimage'];
 
 /** Which versions of Debian's packages this machine has, in full and as an RPM version can be written. */
 export async function hostVersions(run: RunTool): Promise<Record<CopiedPackage, { readonly debian: string; readonly upstream: string }>> {
