@@ -37,7 +37,7 @@ const ProblemBody = z.looseObject({
   errors: z.array(z.looseObject({ field: z.string(), message: z.string() })).optional(),
 });
 
-export interface ServerEvent {
+interface ServerEvent {
   readonly event: string;
   readonly data: unknown;
 }

@@ -12,7 +12,7 @@ const chunkBytesMax = 64 * 1024;
 /** Of one line, in characters. */
 const lineLengthMax = 8 * 1024;
 /** Of one build, over all stages and attempts. */
-export const buildLogBytesMax = 64 * 1024 * 1024;
+const buildLogBytesMax = 64 * 1024 * 1024;
 /** How long a line waits for others before it is stored. */
 const flushAfterMs = 1000;
 /** How often a follower looks although nobody woke it: a broadcast may be lost. */
@@ -32,7 +32,7 @@ export interface BuildLog {
 const prefixOf = (buildId: string) => `logs/${buildId}`;
 
 /** The topic on which followers of one build's log are woken. */
-export function logTopic(buildId: string): string {
+function logTopic(buildId: string): string {
   return `log.${buildId}`;
 }
 

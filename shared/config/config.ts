@@ -6,7 +6,7 @@ import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { Secret } from './secret.ts';
 
-export interface Listen {
+interface Listen {
   readonly host: string;
   readonly port: number;
 }
@@ -163,7 +163,7 @@ const Environment = z.object({
 /** Read by others than the service (the command-line client, the test runner): not ours to judge. */
 const foreignVariables = /^SPINDLE_(URL|TOKEN|TEST_.*)$/;
 
-export function isLoopback(host: string): boolean {
+function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }
 

@@ -8,10 +8,10 @@ const bytesMax = 4 * 1024 * 1024;
 
 /** The placeholders that a releases file may hold, as `${NAME}`. */
 const releaseVariables = ['SAMPLE_SITE'] as const;
-export type ReleaseVariable = (typeof releaseVariables)[number];
+type ReleaseVariable = (typeof releaseVariables)[number];
 
 /** The file that comes with Spindle. */
-export const shippedReleasesFile = new URL('./releases.yaml', import.meta.url);
+const shippedReleasesFile = new URL('./releases.yaml', import.meta.url);
 
 /** The releases file cannot be used: the message names the file and every place in it that is wrong. */
 export class ReleasesProblem extends Error {
