@@ -1,6 +1,6 @@
 /**
- * The store port in one SQLite file. Writes of one turn of the event loop share a transaction, and no promise resolves before its commit is on disk:
- * what was answered survives `kill -9` and a power cut, and many writers cost few fdatasyncs.
+ * The store port in one SQLite file. Writes of one turn of the event loop share a transaction, transactions share fdatasyncs, and no promise resolves
+ * before the one after its commit has returned: what was answered survives `kill -9` and a power cut.
  */
 import { createHash } from 'node:crypto';
 import { chmod, mkdir, open } from 'node:fs/promises';
@@ -14,13 +14,22 @@ export interface EmbeddedStoreOptions {
   /** The database file. Its directory is made where it is missing. SQLite keeps a second file beside it while it is open. */
   readonly path: string;
   readonly onCorrupt?: OnCorrupt;
+  /** Opens the write-ahead log once more, to sync it. For tests of disks that are slow or fail. */
+  readonly openLog?: (path: string) => Promise<SyncedFile>;
+}
+
+interface SyncedFile {
+  datasync(): Promise<void>;
+  close(): Promise<void>;
 }
 
 export interface EmbeddedStore extends Store {
   /** Documents written since the opening. */
   readonly commits: number;
-  /** Transactions they took: each ended with an fdatasync. */
+  /** Transactions they took. */
   readonly transactions: number;
+  /** Calls of fdatasync for them. Transactions that end while one runs share the next. */
+  readonly syncs: number;
 }
 
 /** What is used of SQLite: the part that node:sqlite and @photostructure/sqlite have in common. */
@@ -70,21 +79,63 @@ interface Write {
 }
 
 /** Rejects with STATE_DIR_LOCKED, at once, where another process (or another store of this one) has the file open. */
-export async function openEmbeddedStore({ path, onCorrupt = () => {} }: EmbeddedStoreOptions): Promise<EmbeddedStore> {
+export async function openEmbeddedStore({ path, onCorrupt = () => {}, openLog = (log) => open(log, 'r+') }: EmbeddedStoreOptions): Promise<EmbeddedStore> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const database = await openDatabase(path);
+  const { database, log } = await openDatabase(path, openLog);
   const collections = new Map<string, { readonly indexNames: string; readonly collection: unknown; readonly forgetHeads: () => void }>();
   let pending: Write[] = [];
   let isScheduled = false;
   let isClosed = false;
   let commits = 0;
   let transactions = 0;
+  let syncs = 0;
   let documentsSinceCheckpoint = 0;
+  /** The sync that is under way, and the one after it, which everything committed in the meantime waits for. */
+  let running: Promise<void> | undefined;
+  let next: Promise<void> | undefined;
+  let broken: SpindleError | undefined;
+  let closing: Promise<void> | undefined;
   const probe = database.prepare('SELECT count(*) FROM "spindle-collections"');
 
   const check = () => {
     if (isClosed) throw new SpindleError('PORT_CLOSED', 'the store was used after it was closed');
+    if (broken) throw broken;
   };
+
+  /** Resolves when all that is committed now is on disk. The main thread goes on meanwhile. */
+  function durable(): Promise<void> {
+    if (running === undefined) return beginSync();
+    // Whether the one under way still takes in the last commit nobody can tell.
+    next ??= running.then(beginSync);
+    return next;
+  }
+
+  function beginSync(): Promise<void> {
+    next = undefined;
+    const own = syncLog().finally(() => {
+      if (next === undefined) running = undefined;
+    });
+    running = own;
+    return own;
+  }
+
+  async function syncLog(): Promise<void> {
+    syncs += 1;
+    try {
+      await log.datasync();
+    } catch (error) {
+      // What the kernel could not write it may have forgotten: only a new start, from what is on the disk, tells what is there.
+      broken = new SpindleError('STORE_UNAVAILABLE', `${path} could not be made durable: ${(error as Error).message}; check the disk and start again`, {
+        cause: error,
+      });
+      throw broken;
+    }
+  }
+
+  /** For readers: what they are about to see must not be lost after they saw it. */
+  function seen(): Promise<void> | undefined {
+    return next ?? running;
+  }
 
   function write(length: number, apply: () => boolean): Promise<boolean> {
     if (pending.length >= pendingMax) {
@@ -133,10 +184,17 @@ export async function openEmbeddedStore({ path, onCorrupt = () => {} }: Embedded
     commits += written;
     transactions += 1;
     documentsSinceCheckpoint += written;
-    for (const [index, { resolve }] of batch.entries()) resolve(outcomes[index] === true);
     const isBusy = batch.length >= busyBatch || pending.length > 0;
-    // After the answers have gone out, so that it delays none of them.
-    if (documentsSinceCheckpoint >= (isBusy ? checkpointDocumentsBusy : checkpointDocumentsIdle)) setImmediate(checkpoint);
+    durable().then(
+      () => {
+        for (const [index, { resolve }] of batch.entries()) resolve(outcomes[index] === true);
+        // After the answers have gone out, so that it delays none of them.
+        if (documentsSinceCheckpoint >= (isBusy ? checkpointDocumentsBusy : checkpointDocumentsIdle)) setImmediate(checkpoint);
+      },
+      (error: unknown) => {
+        for (const { reject } of batch) reject(error);
+      },
+    );
   }
 
   function rollBack(): void {
@@ -165,6 +223,9 @@ export async function openEmbeddedStore({ path, onCorrupt = () => {} }: Embedded
     get transactions() {
       return transactions;
     },
+    get syncs() {
+      return syncs;
+    },
     async collection<T extends { readonly id: string }>(definition: CollectionDefinition<T>) {
       check();
       const indexNames = checkDefinition(definition);
@@ -179,7 +240,7 @@ export async function openEmbeddedStore({ path, onCorrupt = () => {} }: Embedded
         rollBack();
         throw asStoreError(error, `making collection ${definition.name} in ${path}`);
       }
-      const { collection, forgetHeads } = embeddedCollection(database, definition, indexNames, { path, check, write, onCorrupt });
+      const { collection, forgetHeads } = embeddedCollection(database, definition, indexNames, { path, check, seen, write, onCorrupt });
       collections.set(definition.name, { indexNames: indexNames.join(), collection, forgetHeads });
       return collection;
     },
@@ -187,16 +248,21 @@ export async function openEmbeddedStore({ path, onCorrupt = () => {} }: Embedded
       check();
       guard(`reading ${path}`, () => probe.get());
     },
-    async close() {
-      if (isClosed) return;
-      isClosed = true;
-      while (pending.length > 0) commitBatch(takeBatch());
-      closeDatabase(database);
+    close() {
+      closing ??= (async () => {
+        isClosed = true;
+        while (pending.length > 0) commitBatch(takeBatch());
+        // Whoever waits for it is told of a failure; here only its end matters.
+        await seen()?.catch(() => {});
+        closeDatabase(database);
+        await log.close();
+      })();
+      return closing;
     },
   };
 }
 
-async function openDatabase(path: string): Promise<Database> {
+async function openDatabase(path: string, openLog: (path: string) => Promise<SyncedFile>): Promise<{ readonly database: Database; readonly log: SyncedFile }> {
   const builtin = process.getBuiltinModule?.('node:sqlite') as { readonly DatabaseSync: new (path: string) => Database } | undefined;
   const { DatabaseSync } = builtin ?? (await import('@photostructure/sqlite'));
   const database: Database = guard(`opening ${path}`, () => new DatabaseSync(path));
@@ -204,7 +270,8 @@ async function openDatabase(path: string): Promise<Database> {
     guard(`opening ${path}`, () => {
       // The lock is taken by the first write and kept for as long as this process lives; the kernel frees it, whatever way the process ends.
       database.exec('PRAGMA busy_timeout = 0; PRAGMA locking_mode = EXCLUSIVE');
-      database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0');
+      // NORMAL: SQLite syncs the log before it copies from it, and leaves the sync after each commit to us, who do it beside the main thread.
+      database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0');
       database.exec('PRAGMA cache_size = -32768; PRAGMA journal_size_limit = 134217728; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF');
       const { user_version: found } = database.prepare('PRAGMA user_version').get() as { readonly user_version: number };
       if (found > layoutVersion) throw new SpindleError('STORE_UNAVAILABLE', `${path} was written by a newer Spindle (layout ${found}); start that one`);
@@ -223,7 +290,8 @@ async function openDatabase(path: string): Promise<Database> {
     } finally {
       await directory.close();
     }
-    return database;
+    // Made by the write above; SQLite keeps this same file until the database is closed.
+    return { database, log: await openLog(`${path}-wal`) };
   } catch (error) {
     closeDatabase(database);
     throw error;
@@ -303,11 +371,13 @@ function embeddedCollection<T extends { readonly id: string }>(
   {
     path,
     check,
+    seen,
     write,
     onCorrupt,
   }: {
     readonly path: string;
     readonly check: () => void;
+    readonly seen: () => Promise<void> | undefined;
     readonly write: (length: number, apply: () => boolean) => Promise<boolean>;
     readonly onCorrupt: OnCorrupt;
   },
@@ -391,6 +461,7 @@ function embeddedCollection<T extends { readonly id: string }>(
     async get(id) {
       check();
       const row = guard(`reading ${path}`, () => selectOne.get(id)) as Row | undefined;
+      await seen();
       // SQLite reads text up to a NUL, so another id than the one asked for could come back.
       if (row?.id !== id) return undefined;
       try {
@@ -425,6 +496,7 @@ function embeddedCollection<T extends { readonly id: string }>(
       );
       const { low, high } = keyRange(query);
       const found: Versioned<T>[] = [];
+      const isSeen = seen();
       // Again only where a document was left out: a short answer means that there are no more.
       for (let offset = 0; found.length < limit; ) {
         const wanted = limit - found.length;
@@ -439,6 +511,7 @@ function embeddedCollection<T extends { readonly id: string }>(
         if (rows.length < wanted) break;
         offset += rows.length;
       }
+      await isSeen;
       return found;
     },
     async count(query) {
@@ -446,7 +519,9 @@ function embeddedCollection<T extends { readonly id: string }>(
       const column = columnFor(query);
       const { low, high } = keyRange(query);
       const select = prepared(`SELECT count(*) AS count FROM ${table} WHERE ${column} >= ? AND ${column} < ?`);
-      return (guard(`reading ${path}`, () => select.get(low, high)) as { readonly count: number }).count;
+      const { count } = guard(`reading ${path}`, () => select.get(low, high)) as { readonly count: number };
+      await seen();
+      return count;
     },
   };
   return { collection, forgetHeads: () => heads.clear() };

@@ -10,6 +10,7 @@ import { type EmbeddedStore, openEmbeddedStore } from '../../shared/store/embedd
 import type { CollectionDefinition } from '../../shared/store/store.ts';
 import { counters } from '../support/acknowledged-inserts.ts';
 import { tempDirectory, testDirectory } from '../support/temp-directory.ts';
+import { until } from '../support/until.ts';
 import { storeContract } from './store.contract.ts';
 
 storeContract(
@@ -63,6 +64,59 @@ describe('the embedded store', () => {
     await writes[0];
     expect(store.commits).toBe(64);
     expect(store.transactions).toBe(1);
+  });
+
+  test('nothing is answered, to writers or readers, before the sync after its commit has returned; what comes meanwhile shares the next one', async () => {
+    const syncs: (() => void)[] = [];
+    const store = await openEmbeddedStore({
+      path: join(await testDirectory(), 'store.db'),
+      openLog: async () => ({ datasync: () => new Promise((resolve) => syncs.push(resolve)), close: async () => {} }),
+    });
+    const collection = await store.collection(notes);
+    const answered: string[] = [];
+    const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+    void collection.insert({ id: 'a', text: 'x' }).then(() => answered.push('insert a'));
+    await until(() => syncs.length === 1);
+    void collection.get('a').then((found) => answered.push(`get ${found?.document.id}`));
+    void collection.insert({ id: 'b', text: 'x' }).then(() => answered.push('insert b'));
+    await until(() => store.transactions === 2);
+    void collection.insert({ id: 'c', text: 'x' }).then(() => answered.push('insert c'));
+    await until(() => store.transactions === 3);
+    for (let count = 0; count < 5; count += 1) await turn();
+    expect(answered).toEqual([]);
+    expect(syncs).toHaveLength(1);
+    syncs[0]?.();
+    await until(() => syncs.length === 2);
+    await turn();
+    expect(answered.sort()).toEqual(['get a', 'insert a']);
+    syncs[1]?.();
+    await until(() => answered.length === 4);
+    expect(store.syncs).toBe(2);
+    await store.close();
+  });
+
+  test('after a sync that failed nothing is promised any more', async () => {
+    let isFailing = false;
+    const store = await openEmbeddedStore({
+      path: join(await testDirectory(), 'store.db'),
+      openLog: async () => ({
+        datasync: async () => {
+          if (isFailing) throw new Error('planted: EIO');
+        },
+        close: async () => {},
+      }),
+    });
+    const collection = await store.collection(notes);
+    expect(await collection.insert({ id: 'a', text: 'x' })).toBe(true);
+    isFailing = true;
+    const writes = await Promise.allSettled(['b', 'c'].map((id) => collection.insert({ id, text: 'x' })));
+    isFailing = false;
+    const refused = { code: 'STORE_UNAVAILABLE', message: expect.stringContaining('planted: EIO') };
+    for (const outcome of writes) expect(outcome).toMatchObject({ status: 'rejected', reason: refused });
+    await expect(collection.get('a')).rejects.toMatchObject(refused);
+    await expect(collection.insert({ id: 'd', text: 'x' })).rejects.toMatchObject(refused);
+    await expect(store.ping()).rejects.toMatchObject(refused);
+    await store.close();
   });
 
   test('a second opening fails at once, in this process and in another one; after close it works', async () => {
