@@ -6,7 +6,7 @@ import ts from 'typescript';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
-export interface Import {
+interface Import {
   /** As written: a package, a `node:` module, or for a file of ours its path from the repository. */
   readonly target: string;
   readonly isOurs: boolean;
