@@ -1,0 +1,217 @@
+/** The image-builder stage with simulated tools: what becomes of good images, wrong images and tools that break. */
+import { describe, expect, it } from 'vitest';
+import { imageBuilder } from '../../services/image-builder/service.ts';
+import type { Engine, ImageType } from '../../shared/build/request.ts';
+import { readContentText, storeContent } from '../../shared/files/content.ts';
+import type { ProgramRequest } from '../../shared/programs/programs.ts';
+import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
+import type { Resolution } from '../../shared/resolution/resolution.ts';
+import type { EventOf } from '../../shared/stage/stage.ts';
+import type { MemoryWorkspaces } from '../../shared/workspace/memory.ts';
+import { repositoriesOf, resolutionOf } from '../support/resolutions.ts';
+import { simulatedImageTools } from '../support/simulated-image-tools.ts';
+import { stageWorld } from '../support/stage-context.ts';
+
+const good = resolutionOf(['bash-5.2-1.x86_64', 'kernel-core-6.1-1.x86_64'], ['hello-1.1-1.noarch']);
+
+interface Case {
+  readonly resolution?: Resolution;
+  readonly tools?: Readonly<Record<string, SimulatedProgram>>;
+  readonly engine?: Engine;
+  readonly imageType?: ImageType;
+  readonly signal?: AbortSignal;
+  /** Left out of what the engine gets. */
+  readonly lost?: string;
+}
+
+async function build({ resolution = good, tools = {}, engine = 'kiwi', imageType = 'live', signal, lost }: Case = {}) {
+  const requests: ProgramRequest[] = [];
+  // The tools work on the workspaces of a world that does not exist yet when they are named.
+  let workspaces: MemoryWorkspaces | undefined;
+  const tool = (name: string): SimulatedProgram => {
+    return async (request) => {
+      requests.push(request);
+      const play = tools[name] ?? (workspaces ? simulatedImageTools(workspaces)[name] : undefined);
+      return play?.(request) ?? { exitCode: 127 };
+    };
+  };
+  const names = ['kiwi-ng', 'implantisomd5', 'checkisomd5', 'xorriso', 'unsquashfs', 'debugfs', 'rpm'];
+  const world = await stageWorld({
+    request: { label: 'HELLO-LIVE' },
+    programs: Object.fromEntries(names.map((name) => [name, tool(name)])),
+    ...(signal ? { signal } : {}),
+  });
+  workspaces = world.workspaces;
+  const { set, contents } = repositoriesOf(resolution);
+  for (const content of contents) await storeContent(world.files, content);
+  const given = { ...set, repositories: set.repositories.map((each) => ({ ...each, files: each.files.filter(({ path }) => !lost || !path.includes(lost)) })) };
+  const stage = imageBuilder();
+  const event = {
+    data: {
+      arch: 'x86_64',
+      imageType,
+      engine,
+      resolution: await storeContent(world.files, JSON.stringify(resolution)),
+      repositories: await storeContent(world.files, JSON.stringify(given)),
+    },
+  } as EventOf<(typeof stage)['consumes']>;
+  const handled = stage.handle(event, world.context).then((emitted) => {
+    if ('type' in emitted) return emitted;
+    throw new Error('more events than one');
+  });
+  return { handled, world, requests };
+}
+
+describe('image-builder', () => {
+  it('makes the image, its manifest and its recipe', async () => {
+    const { handled, world, requests } = await build();
+    const emitted = await handled;
+    expect(emitted).toMatchObject({
+      type: 'image.built',
+      data: { arch: 'x86_64', imageType: 'live', image: 'HELLO-LIVE-sample-x86_64.iso', requested: ['hello-1.1-1.noarch'] },
+    });
+    if (emitted.type !== 'image.built') throw new Error('no image');
+    expect(emitted.data.artifacts.map(({ name }) => name)).toEqual(['HELLO-LIVE-sample-x86_64.iso', 'manifest.json', 'config.xml']);
+    const [image, manifest, recipe] = await Promise.all(emitted.data.artifacts.map((artifact) => readContentText(world.files, artifact)));
+    expect(JSON.parse(image ?? '').sort()).toEqual(good.packages.map(({ nevra }) => nevra));
+    expect(JSON.parse(manifest ?? '')).toMatchObject({
+      tools: { kiwi: '9.24.43' },
+      missing: [],
+      packages: [{ nevra: 'bash-5.2-1.x86_64' }, { from: 'side' }, {}],
+    });
+    expect(recipe).toContain('<package name="hello"/>');
+    // Everything that meets the image or its packages has no network.
+    const inspecting = requests.filter(({ args }) => !args.includes('--version'));
+    expect(inspecting.map(({ isolation }) => isolation)).toEqual(inspecting.map(() => 'private-no-network'));
+    expect(requests.map(({ command }) => command)).toEqual(expect.arrayContaining(['implantisomd5', 'checkisomd5']));
+  });
+
+  it('asks for the version of the tool once', async () => {
+    const { handled, requests } = await build();
+    await handled;
+    expect(requests.filter(({ args }) => args.includes('--version'))).toHaveLength(1);
+  });
+
+  it('fails an image that lacks a requested build, and says what it holds instead', async () => {
+    const older = resolutionOf(['bash-5.2-1.x86_64'], ['hello-1.1-1.noarch']);
+    const { handled } = await build({
+      resolution: older,
+      tools: { rpm: async () => ({ stdout: 'hello\t0\t1.0\t1\tnoarch\nbash\t0\t5.2\t1\tx86_64\n' }) },
+    });
+    expect(await handled).toMatchObject({
+      type: 'build.failed',
+      data: {
+        failure: { code: 'REQUESTED_BUILD_MISSING', message: 'the finished image lacks hello-1.1-1.noarch (it holds hello-1.0-1.noarch)', fault: 'operator' },
+        artifacts: [{ name: 'config.xml' }],
+      },
+    });
+  });
+
+  it('finishes an image that lacks something else, and tells', async () => {
+    const { handled, world } = await build({ lost: 'bash' });
+    const emitted = await handled;
+    expect(emitted.type).toBe('image.built');
+    expect(world.lines).toContain('image-builder: resolved, but not in the image: bash-5.2-1.x86_64');
+  });
+
+  it('gives the reason of the engine, with the recipe', async () => {
+    const { handled, world } = await build({
+      tools: {
+        'kiwi-ng': async ({ args, onLine }) => {
+          if (args.includes('--version')) return { exitCode: 1 };
+          onLine?.('[ ERROR   ]: 08:43:14 | KiwiBootStrapPhaseFailed: Error: Unable to find a match: x', 'stderr');
+          return { exitCode: 1 };
+        },
+      },
+    });
+    expect(await handled).toMatchObject({
+      type: 'build.failed',
+      data: {
+        failure: { code: 'ENGINE_FAILED', message: 'kiwi ended with status 1: Error: Unable to find a match: x', stage: 'image-builder' },
+        artifacts: [{ name: 'config.xml' }],
+      },
+    });
+    expect(world.lines.filter((line) => line.startsWith('kiwi: '))).toHaveLength(1);
+  });
+
+  it.each([
+    ['the engine leaves no image', { 'kiwi-ng': async () => ({}) }, 'ENGINE_OUTPUT_MISSING'],
+    ['the engine is killed', { 'kiwi-ng': async () => ({ exitCode: null, signal: 'SIGKILL' }) }, 'ENGINE_FAILED'],
+    ['the media check is broken', { checkisomd5: async () => ({ exitCode: 1 }) }, 'IMAGE_UNREADABLE'],
+    ['the media check cannot be implanted', { implantisomd5: async () => ({ exitCode: 1 }) }, 'IMAGE_UNREADABLE'],
+    ['the image cannot be opened', { xorriso: async () => ({ exitCode: 5 }) }, 'IMAGE_UNREADABLE'],
+    ['the image has no database', { unsquashfs: async () => ({}) }, 'IMAGE_UNREADABLE'],
+    ['the database is empty', { rpm: async () => ({ stdout: '' }) }, 'IMAGE_UNREADABLE'],
+    ['the database is nonsense', { rpm: async () => ({ stdout: 'error: no\n' }) }, 'IMAGE_UNREADABLE'],
+  ] satisfies [string, Record<string, SimulatedProgram>, string][])('ends the build where %s', async (_, tools, code) => {
+    const { handled } = await build({ tools });
+    expect(await handled).toMatchObject({ type: 'build.failed', data: { failure: { code }, artifacts: [{ name: 'config.xml' }] } });
+  });
+
+  it('reads the database of an image that is one file system in a squashfs', async () => {
+    let at: MemoryWorkspaces | undefined;
+    const { handled, world, requests } = await build({
+      tools: {
+        unsquashfs: async ({ args }) => {
+          at?.writeAt(`${args[args.indexOf('-dest') + 1]}/LiveOS/rootfs.img`, 'ext4');
+          return {};
+        },
+        debugfs: async ({ cwd, args }) => {
+          const [, source, target] = (args[1] ?? '').split(' ');
+          if (source === '/usr/lib/sysimage/rpm') at?.writeAt(`${cwd}/${target}/rpm/rpmdb.sqlite`, 'database');
+          return {};
+        },
+        rpm: async () => ({ stdout: good.packages.map((item) => [item.name, item.epoch, item.version, item.release, item.arch].join('\t')).join('\n') }),
+      },
+    });
+    at = world.workspaces;
+    expect((await handled).type).toBe('image.built');
+    expect(requests.find(({ command }) => command === 'rpm')?.args[1]).toMatch(/inspection\/database\/usr\/lib\/sysimage\/rpm$/);
+  });
+
+  it('throws what another try may mend', async () => {
+    const noSpace = await build({
+      tools: {
+        'kiwi-ng': async ({ onLine }) => {
+          onLine?.('mksquashfs: write failed because No space left on device', 'stderr');
+          return { exitCode: 1 };
+        },
+      },
+    });
+    await expect(noSpace.handled).rejects.toMatchObject({ code: 'DISK_FULL' });
+  });
+
+  it('refuses an engine or image type that is not here, and says what is', async () => {
+    for (const change of [{ engine: 'native' }, { imageType: 'dvd' }] as const) {
+      const { handled } = await build(change);
+      expect(await handled).toMatchObject({
+        type: 'build.failed',
+        data: { failure: { code: 'ENGINE_UNSUPPORTED', message: expect.stringContaining('kiwi (live)') } },
+      });
+    }
+  });
+
+  it.each(['--installroot=/', '../../etc/passwd', 'a b', '*', ''])('puts no package named %j on a command line', async (name) => {
+    const [first] = good.packages;
+    if (!first) throw new Error('no package');
+    const { handled, requests } = await build({ resolution: { ...good, packages: [{ ...first, name, nevra: `${name}-1-1.noarch` }] } });
+    await expect(handled).rejects.toMatchObject({ code: 'PACKAGE_MISMATCH' });
+    expect(requests).toEqual([]);
+  });
+
+  it('ends with the reason of the signal when it is canceled', async () => {
+    const controller = new AbortController();
+    const reason = new Error('canceled');
+    const { handled } = await build({
+      signal: controller.signal,
+      tools: {
+        'kiwi-ng': ({ signal, args }) => {
+          if (args.includes('--version')) return Promise.resolve({ stdout: 'version 1' });
+          controller.abort(reason);
+          return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+        },
+      },
+    });
+    await expect(handled).rejects.toBe(reason);
+  });
+});
