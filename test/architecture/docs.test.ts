@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { problemKinds } from '../../services/intake/problem.ts';
 import { failureKinds } from '../../shared/build/failure.ts';
 import { catalog } from '../../shared/events/catalog.ts';
 import { expectGolden } from '../support/golden.ts';
@@ -19,7 +20,7 @@ describe('generated pages', () => {
 
   test('docs/errors.md has every code with its fault and its retry', () => {
     expectGolden('docs/errors.md', errorsPage());
-    for (const code of Object.keys(failureKinds)) expect(read('docs/errors.md')).toContain(`| \`${code}\` |`);
+    for (const code of [...Object.keys(failureKinds), ...Object.keys(problemKinds)]) expect(read('docs/errors.md')).toContain(`| \`${code}\` |`);
   });
 
   test('docs/asyncapi.yaml is made from the schemas', async () => {
@@ -59,9 +60,10 @@ describe('written pages', () => {
     expect(dead).toEqual([]);
   });
 
-  test('code files that pages name are there', () => {
-    const named = pages.flatMap((page) =>
-      [...read(page).matchAll(/\b((?:shared|services|test|examples|clients|bin|docs)\/[A-Za-z0-9._/-]+\.(?:ts|mjs|md|yaml|json))\b/g)].map((match) => ({
+  test('files that pages and sources name are there', () => {
+    const writings = [...pages, ...allFiles().filter((path) => /\.(ts|mjs|yaml)$/.test(path) && !path.startsWith('test/'))];
+    const named = writings.flatMap((page) =>
+      [...read(page).matchAll(/(?<![A-Za-z0-9_-])((?:shared|services|test|examples|clients|bin|docs)\/[A-Za-z0-9._/-]+\.(?:ts|mjs|md|yaml|json))\b/g)].map((match) => ({
         page,
         path: match[1] ?? '',
       })),

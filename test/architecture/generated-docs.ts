@@ -1,6 +1,7 @@
 /** The pages of docs/ that are made from the code: events, error codes, and the AsyncAPI description. `npm run golden` writes them. */
 import { dump } from 'js-yaml';
 import { z } from 'zod';
+import { problemKinds } from '../../services/intake/problem.ts';
 import { failureKinds } from '../../shared/build/failure.ts';
 import { pipelineTopology } from '../../shared/bus/topology.ts';
 import { catalog } from '../../shared/events/catalog.ts';
@@ -154,7 +155,7 @@ export function errorsPage(): string {
     '',
     made,
     '',
-    'A code is stable: it is never renamed and never used for something else. A failed build carries `failure: {code, stage, message, fault, retryable}`; problem answers of the REST interface carry the same codes in `code`.',
+    'A code is stable: it is never renamed and never used for something else. A failed build carries `failure: {code, stage, message, fault, retryable}`; problem answers of the REST interface carry a code of this page in `code`.',
     '',
     '**Fault.** `requester`: change the request. `operator`: the request is fine; the same one may succeed later, which is what `retryable` says.',
     '',
@@ -163,6 +164,15 @@ export function errorsPage(): string {
     '| Retry | Meaning | Tries | Delays |\n|---|---|---|---|',
     ...kinds.map((retry) => `| ${retry === 'never' ? 'no' : retry} | ${retryWords[retry]} | ${triesOf(retry)} | ${delays(retry) || '–'} |`),
     '',
+    '## Why a build fails, or a request is refused',
+    '',
     `| Code | Fault | Retry | Means |\n|---|---|---|---|\n${rows.join('')}`,
+    '## What only the REST interface says',
+    '',
+    'Besides these, `errors` of a refused request names each field with `KEY_UNKNOWN`, `FIELD_MISSING`, `FIELD_INVALID` or a code from above.',
+    '',
+    `| Code | Status | Means |\n|---|---|---|\n${Object.entries(problemKinds)
+      .map(([code, { status, means }]) => `| \`${code}\` | ${status} | ${means} |\n`)
+      .join('')}`,
   ].join('\n');
 }
