@@ -31,7 +31,7 @@ export const SideRepoReady = defineEvent({
   type: 'side-repo.ready',
   version: 1,
   summary: 'Every resolved RPM is stored and checked, and the local repositories have their metadata.',
-  /** `repositories`: JSON of shared/resolution/repository-set.ts. */
+  /** `repositories`: JSON of the RepositorySet of shared/resolution/resolution.ts. */
   data: z.object({ ...target, engine: Engine, resolution: FileRef, repositories: FileRef }),
   routingKey: ({ arch, imageType, engine }) => `side-repo.ready.${arch}.${imageType}.${engine}`,
 });
