@@ -63,10 +63,12 @@ describe('written pages', () => {
   test('files that pages and sources name are there', () => {
     const writings = [...pages, ...allFiles().filter((path) => /\.(ts|mjs|yaml)$/.test(path) && !path.startsWith('test/'))];
     const named = writings.flatMap((page) =>
-      [...read(page).matchAll(/(?<![A-Za-z0-9_-])((?:shared|services|test|examples|clients|bin|docs)\/[A-Za-z0-9._/-]+\.(?:ts|mjs|md|yaml|json))\b/g)].map((match) => ({
-        page,
-        path: match[1] ?? '',
-      })),
+      [...read(page).matchAll(/(?<![A-Za-z0-9_-])((?:shared|services|test|examples|clients|bin|docs)\/[A-Za-z0-9._/-]+\.(?:ts|mjs|md|yaml|json))\b/g)].map(
+        (match) => ({
+          page,
+          path: match[1] ?? '',
+        }),
+      ),
     );
     expect(named.filter(({ path }) => !existsSync(join(root, path))).map(({ page, path }) => `${page} names ${path}, which is not there`)).toEqual([]);
   });
