@@ -80,6 +80,7 @@ async function startMachine(request: MachineRequest, acceleration: Acceleration,
   let running: RunningProgram | undefined;
   let serial: Socket | undefined;
   let monitor: QmpClient | undefined;
+  let ended: Promise<void> | undefined;
   const complaints: string[] = [];
   const release = async () => {
     serial?.destroy();
@@ -106,17 +107,17 @@ async function startMachine(request: MachineRequest, acceleration: Acceleration,
         if (complaints.length < 20) complaints.push(line);
       },
     });
-    const ended = watchEnd(running, complaints, release);
+    ended = watchEnd(running, complaints, release);
     ended.catch(() => {});
     // QEMU makes the sockets one after the other and waits at each for its client.
     serial = await connectTo(handle, serialSocket, ended, clock, signal);
     serial.on('data', (chunk: Buffer) => request.onSerial(chunk));
     serial.on('error', () => {});
     monitor = await qmpClient(await connectTo(handle, monitorSocket, ended, clock, signal), { clock, timeoutMs: monitorTimeoutMs });
-    const parts = { running, monitor };
+    const parts = { running, monitor, ended };
     return {
       acceleration,
-      ended,
+      ended: parts.ended,
       screenshot: () => takeScreenshot(parts.monitor, directory, `${name}-screen.png`),
       stop: async () => {
         await parts.running.stop().catch(() => {});
@@ -127,6 +128,8 @@ async function startMachine(request: MachineRequest, acceleration: Acceleration,
     await running?.stop().catch(() => {});
     await release();
     signal.throwIfAborted();
+    // Where QEMU has given up by itself its own words say more than that it hung up.
+    await ended;
     if (error instanceof SpindleError) throw error;
     throw new SpindleError('BOOT_TEST_BROKEN', `the virtual machine did not start: ${error instanceof Error ? error.message : 'unknown'}`, { cause: error });
   }
