@@ -1,7 +1,5 @@
 /** `npm run demo`: the whole service in one process, one image asked for as a user would, and the paths of what came of it, one a line. */
 import { copyFile, mkdir, readdir, rm } from 'node:fs/promises';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCli } from '../clients/cli/cli.ts';
@@ -9,6 +7,7 @@ import { startEmbedded } from '../services/embedded.ts';
 import { systemClock } from '../shared/clock/system.ts';
 import { readConfig } from '../shared/config/config.ts';
 import { createLog } from '../shared/log/log.ts';
+import { openEmbeddedStore } from '../shared/store/embedded.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const stateDir = join(root, '.spindle-demo');
@@ -32,17 +31,6 @@ async function spindle(url: string, ...args: readonly string[]): Promise<{ reado
   return { status, answer };
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
-}
-
 /** The letter is sent after the end of the build, by a service of its own. */
 async function letterPath(): Promise<string> {
   const directory = join(stateDir, 'mail');
@@ -59,10 +47,12 @@ async function letterPath(): Promise<string> {
 }
 
 async function demo(): Promise<number> {
+  // Refused where another demo runs: what it works with must not be removed.
+  await (await openEmbeddedStore({ path: join(stateDir, 'store', 'spindle.sqlite') })).close();
   // Each demo begins anew; only the sample distribution, which takes the longest to make, is kept.
   for (const name of ['store', 'files', 'mail', 'work', 'result']) await rm(join(stateDir, name), { recursive: true, force: true });
   await mkdir(resultDir, { recursive: true });
-  const config = readConfig({ SPINDLE_STATE_DIR: stateDir, SPINDLE_LISTEN: `127.0.0.1:${await freePort()}`, SPINDLE_LOG_LEVEL: 'warn' });
+  const config = readConfig({ SPINDLE_STATE_DIR: stateDir, SPINDLE_LISTEN: '127.0.0.1:0', SPINDLE_LOG_LEVEL: 'warn' });
   const service = await startEmbedded(config, createLog({ level: config.logLevel, destination: process.stderr }));
   try {
     process.stderr.write(`Spindle listens on ${service.url}; asking for ${relative(process.cwd(), join(root, 'examples/hello-live.yaml'))}\n`);

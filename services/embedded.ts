@@ -1,6 +1,7 @@
 /** The whole service in one process on the embedded adapters: `npm start`. Importing it starts nothing; running it does. */
 import { readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { generateSampleDistribution } from '../examples/sample-distribution/sample-distribution.ts';
@@ -11,7 +12,7 @@ import type { Engine, SingleBuildRequest } from '../shared/build/request.ts';
 import { buildStates } from '../shared/build/states.ts';
 import { buildLogs } from '../shared/build-log/build-log.ts';
 import { imageBuilderQueue, pipelineTopology, stageQueue } from '../shared/bus/topology.ts';
-import { type Config, ConfigProblem, readConfig } from '../shared/config/config.ts';
+import { type Config, ConfigProblem, readConfig, withPort } from '../shared/config/config.ts';
 import { kojiHub } from '../shared/koji/hub.ts';
 import { createLog, type Log } from '../shared/log/log.ts';
 import type { Programs } from '../shared/programs/programs.ts';
@@ -63,7 +64,9 @@ export async function startEmbedded(config: Config, logger: Log): Promise<Embedd
   }
 }
 
-async function startParts(config: Config, logger: Log, { clock, programs }: ReturnType<typeof hostAdapters>, life: Lifecycle): Promise<EmbeddedService> {
+async function startParts(given: Config, logger: Log, { clock, programs }: ReturnType<typeof hostAdapters>, life: Lifecycle): Promise<EmbeddedService> {
+  // Letters and links name the port, so it has to be known before anything that makes them starts.
+  const config = given.listen.port === 0 ? withPort(given, await freePort(given.listen.host)) : given;
   const loaded = await loadReleases(config.releasesFile);
   const site = loaded.needs.includes('SAMPLE_SITE') ? await openSampleSite(config, life) : undefined;
   const releases = loaded.fill(site ? { SAMPLE_SITE: site.url } : {});
@@ -150,6 +153,17 @@ async function startParts(config: Config, logger: Log, { clock, programs }: Retu
   });
   logger.info({ url, version }, 'spindle is ready');
   return { url, stop: () => life.stop() };
+}
+
+async function freePort(host: string): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(0, host, resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  return port;
 }
 
 /** Every build that a dead predecessor left unfinished is made due; resolves with their number. */

@@ -31,22 +31,28 @@ export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
     if (!file) throw new SpindleError('FILE_MISSING', `stored file ${key} is gone`);
     return file;
   };
+  /** The keys by their first two segments: a simulation holds the files of thousands of builds, and asks for those of one at a time. */
+  const folders = new Map<string, Set<FileKey>>();
   const write = (key: FileKey, bytes: Uint8Array) => {
     stored.set(key, { bytes, modifiedAt: options.clock?.now() ?? 0 });
+    const folder = folderOf(key);
+    const keys = folders.get(folder);
+    if (keys) keys.add(key);
+    else folders.set(folder, new Set([key]));
   };
 
   async function bytesOf(source: FileSource, signal: AbortSignal | undefined): Promise<Uint8Array> {
     if (typeof source === 'string') return new TextEncoder().encode(source);
-    if (source instanceof Uint8Array) return Uint8Array.from(source);
+    if (source instanceof Uint8Array) return new Uint8Array(source);
     if ('path' in source) {
       const bytes = options.readPath?.(source.path);
       if (!bytes) throw new SpindleError('FILE_MISSING', `${source.path} is not there, so it could not be stored`);
-      return Uint8Array.from(bytes);
+      return new Uint8Array(bytes);
     }
     const chunks: Uint8Array[] = [];
     for await (const chunk of source) {
       signal?.throwIfAborted();
-      chunks.push(Uint8Array.from(chunk));
+      chunks.push(new Uint8Array(chunk));
     }
     return new Uint8Array(Buffer.concat(chunks));
   }
@@ -54,7 +60,7 @@ export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
   return {
     peek(key) {
       const file = stored.get(key);
-      return file && Uint8Array.from(file.bytes);
+      return file ? new Uint8Array(file.bytes) : undefined;
     },
     async put(key, source, { ifAbsent = false, signal } = {}) {
       check(key);
@@ -84,7 +90,9 @@ export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
     async list(prefix) {
       if (closed) throw new SpindleError('PORT_CLOSED', 'the files were used after they were closed');
       const start = checkFilePrefix(prefix) === '' ? '' : `${prefix}/`;
-      return [...stored.keys()].filter((key) => key.startsWith(start)).sort();
+      const isOneFolder = prefix.split('/').length >= 2;
+      const keys = isOneFolder ? (folders.get(folderOf(start)) ?? []) : stored.keys();
+      return [...keys].filter((key) => key.startsWith(start)).sort();
     },
     async copy(from, to) {
       const file = existing(from);
@@ -92,11 +100,12 @@ export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
     },
     async remove(key) {
       stored.delete(check(key));
+      folders.get(folderOf(key))?.delete(key);
     },
     async place(key, path) {
       const file = existing(key);
       if (!options.writePath) throw new SpindleError('INTERNAL', `these files have no way to put ${key} at ${path}: make them with writePath`);
-      options.writePath(path, Uint8Array.from(file.bytes));
+      options.writePath(path, new Uint8Array(file.bytes));
     },
     async ping() {
       if (closed) throw new SpindleError('PORT_CLOSED', 'the files were used after they were closed');
@@ -105,4 +114,8 @@ export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
       closed = true;
     },
   };
+}
+
+function folderOf(key: FileKey): string {
+  return key.split('/', 2).join('/');
 }

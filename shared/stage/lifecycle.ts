@@ -16,6 +16,11 @@ export function lifecycle(options: { readonly clock: Clock; readonly logger: Log
   const { clock, logger } = options;
   const parts: { readonly name: string; readonly stop: () => Promise<void> }[] = [];
   let stopped: Promise<void> | undefined;
+  const bounded = (ending: Promise<void>): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const forget = clock.after(stopMs, () => reject(new Error(`did not stop within ${stopMs / 1000} s`)));
+      ending.then(resolve, reject).finally(forget);
+    });
   return {
     add: (name, stop) => {
       parts.push({ name, stop });
@@ -24,12 +29,7 @@ export function lifecycle(options: { readonly clock: Clock; readonly logger: Log
       stopped ??= (async () => {
         for (const { name, stop } of parts.toReversed()) {
           try {
-            await Promise.race([
-              stop(),
-              clock.sleep(stopMs).then(() => {
-                throw new Error(`did not stop within ${stopMs / 1000} s`);
-              }),
-            ]);
+            await bounded(stop());
           } catch (error) {
             logger.error({ err: error, part: name }, 'a part did not stop in order');
           }

@@ -197,12 +197,15 @@ export async function runStage(
     return true;
   };
 
-  /** Keeps the lease alive and watches for cancel, until `ended` fires. */
-  const keepLease = async (run: Run, ended: AbortSignal): Promise<void> => {
+  /**
+   * Keeps the lease alive and watches for cancel. The returned function ends that, and resolves when no write of it is under way any more. A timer and no sleeping loop: nearly
+   * every run of a quick stage ends before the first look.
+   */
+  const keepLease = (run: Run): (() => Promise<void>) => {
     let renewedAt = clock.now();
-    while (!ended.aborted) {
-      await clock.sleep(run.token === null ? quickMs : heartbeatMs, ended).catch(() => undefined);
-      if (ended.aborted) return;
+    let isEnded = false;
+    let looking: Promise<void> = Promise.resolve();
+    const look = async (): Promise<void> => {
       try {
         const found = await builds.get(run.event.subject);
         if (!found || !isStillOurs(run, found.document)) {
@@ -213,7 +216,7 @@ export async function runStage(
         if (found.document.cancelRequestedAt !== null) run.controller.abort(new StageAbort('canceled', 'the build was canceled'));
         if (run.token === null) {
           if (await claim(run)) renewedAt = clock.now();
-          continue;
+          return;
         }
         const document = heartbeat(found.document, clock.now() + leaseMs);
         if (await builds.replace(document, found.version)) {
@@ -224,10 +227,21 @@ export async function runStage(
         logger.warn({ err: error, buildId: run.event.subject }, 'heartbeat failed');
         if (run.token !== null && clock.now() - renewedAt > leaseMs) {
           run.controller.abort(new StageAbort('lease-lost', 'the store could not be reached for a whole lease'));
-          return;
         }
       }
-    }
+    };
+    const lookLater = (): (() => void) =>
+      clock.after(run.token === null ? quickMs : heartbeatMs, () => {
+        looking = look().then(() => {
+          if (!isEnded && !run.controller.signal.aborted) forget = lookLater();
+        });
+      });
+    let forget = lookLater();
+    return () => {
+      isEnded = true;
+      forget();
+      return looking;
+    };
   };
 
   const isStillOurs = (run: Run, build: Build): boolean =>
@@ -237,9 +251,8 @@ export async function runStage(
     const build = run.current.document;
     const attempt = build.stage?.attempt ?? 1;
     const startedAt = clock.now();
-    const ended = new AbortController();
     const buildLog = runtime.openBuildLog({ buildId: build.id, stage: stage.name, stageIndex: buildStates.indexOf(stage.state), attempt, token: clock.id() });
-    const keeper = keepLease(run, ended.signal);
+    const endLease = keepLease(run);
     const forgetDeadline = clock.after(stage.limits.deadlineMs, () =>
       run.controller.abort(new StageAbort('deadline', `${stage.name} did not end within ${Math.round(stage.limits.deadlineMs / 1000)} s`)),
     );
@@ -250,8 +263,7 @@ export async function runStage(
       outcome = outcomeOf(run, error, attempt);
     } finally {
       forgetDeadline();
-      ended.abort();
-      await keeper;
+      await endLease();
     }
     await probe?.('handled', build.id);
     await endLog(buildLog, outcome);

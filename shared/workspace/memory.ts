@@ -10,8 +10,8 @@ export interface MemoryWorkspaces extends Workspaces {
   /** Writes a file into a living workspace. Rejects by throwing FILE_MISSING where no workspace holds this path. */
   writeAt(absolutePath: string, content: string | Uint8Array): void;
   readAt(absolutePath: string): Uint8Array | undefined;
-  /** Every file of every living workspace, sorted. */
-  listAll(): readonly string[];
+  /** Every file below a directory, sorted. */
+  listBelow(absoluteDirectory: string): readonly string[];
   /** The directories of workspaces that are not disposed of. */
   living(): readonly string[];
 }
@@ -42,12 +42,19 @@ export function memoryWorkspaces({ files }: { readonly files: Files }): MemoryWo
       const found = find(absolutePath);
       return found?.[0].get(found[1]);
     },
-    listAll: () => [...workspaces].flatMap(([path, held]) => [...held.keys()].map((name) => `${path}/${name}`)).sort(),
+    listBelow: (absoluteDirectory) => {
+      const [, , root, ...rest] = absoluteDirectory.split('/');
+      const inside = rest.length === 0 ? '' : `${rest.join('/')}/`;
+      return [...(workspaces.get(`/workspaces/${root}`)?.keys() ?? [])]
+        .filter((name) => name.startsWith(inside))
+        .map((name) => `/workspaces/${root}/${name}`)
+        .sort();
+    },
     living: () => [...workspaces.keys()].sort(),
   };
 }
 
-const toBytes = (content: string | Uint8Array) => (typeof content === 'string' ? new TextEncoder().encode(content) : Uint8Array.from(content));
+const toBytes = (content: string | Uint8Array) => (typeof content === 'string' ? new TextEncoder().encode(content) : new Uint8Array(content));
 
 function memoryWorkspace(path: string, held: Map<string, Uint8Array>, files: Files, forget: () => void): Workspace {
   let disposed = false;

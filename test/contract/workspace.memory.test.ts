@@ -16,10 +16,10 @@ it('simulated programs read and write by absolute path, only in living workspace
   expect(new TextDecoder().decode(workspaces.readAt(`${workspace.path}/in`))).toBe('from the stage');
   workspaces.writeAt(`${workspace.path}/out/image.iso`, 'from the tool');
   expect(await workspace.readText('out/image.iso', 100)).toBe('from the tool');
-  expect(workspaces.listAll()).toEqual([`${workspace.path}/in`, `${workspace.path}/out/image.iso`]);
+  expect(workspaces.listBelow(workspace.path)).toEqual([`${workspace.path}/in`, `${workspace.path}/out/image.iso`]);
   expect(() => workspaces.writeAt('/elsewhere/x', 'x')).toThrow(expect.objectContaining({ code: 'FILE_MISSING' }));
   await workspace.dispose();
-  expect(workspaces.listAll()).toEqual([]);
+  expect(workspaces.listBelow(workspace.path)).toEqual([]);
   expect(workspaces.living()).toEqual([]);
   expect(() => workspaces.writeAt(`${workspace.path}/late`, 'x')).toThrow(expect.objectContaining({ code: 'FILE_MISSING' }));
 });

@@ -121,7 +121,7 @@ export function simulatedRpmTools(workspaces: MemoryWorkspaces): Readonly<Record
     '/usr/bin/python3': async ({ stdin = '' }) => ({ stdout: JSON.stringify(solveByName(JSON.parse(stdin) as SolverRequest)) }),
     createrepo_c: async ({ args }) => {
       const directory = args.at(-1) ?? '';
-      const rpms = workspaces.listAll().filter((path) => path.startsWith(`${directory}/Packages/`));
+      const rpms = workspaces.listBelow(`${directory}/Packages`);
       const lines = rpms.map(
         (path) =>
           `${path.slice(directory.length + 1)} ${createHash('sha256')

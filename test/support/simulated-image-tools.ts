@@ -24,7 +24,7 @@ export function simulatedImageTools(workspaces: MemoryWorkspaces): Readonly<Reco
     'kiwi-ng': async (request) => {
       if (request.args.includes('--version')) return { stdout: 'KIWI (next generation) version 9.24.43\n' };
       const root = argument(request, '--description').replace(/\/[^/]*$/, '');
-      const rpms = workspaces.listAll().filter((path) => path.startsWith(`${root}/`) && path.endsWith('.rpm'));
+      const rpms = workspaces.listBelow(root).filter((path) => path.endsWith('.rpm'));
       const names = rpms.map((path) => path.slice(path.lastIndexOf('/') + 1, -'.rpm'.length));
       workspaces.writeAt(`${argument(request, '--target-dir')}/Image.x86_64-1.0.iso`, JSON.stringify(names));
       return {};
