@@ -45,7 +45,7 @@ export interface StageWorld {
   readonly files: MemoryFiles;
   readonly workspaces: MemoryWorkspaces;
   /** What `runStage` takes, for one process on a connection of its own. */
-  process(worker: string): StageRuntime & { readonly bus: EmbeddedConnection };
+  process(worker: string): StageRuntime & { readonly bus: EmbeddedConnection; readonly clock: VirtualClock };
   /** Stores a queued build; resolves with its id. */
   queue(request?: Record<string, unknown>): Promise<string>;
   /** Stores a build that waits for the resolver, its event on the bus. */

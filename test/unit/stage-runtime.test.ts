@@ -2,9 +2,10 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { type Build, claimed, drivingEvent, hasLiveClaim } from '../../shared/build/build.ts';
 import { SpindleError } from '../../shared/build/failure.ts';
+import type { VirtualClock } from '../../shared/clock/virtual.ts';
 import { BuildFailed, BuildRequested, BuildResolved, ImageBuilt } from '../../shared/events/catalog.ts';
 import { cancelBuild } from '../../shared/stage/cancel.ts';
-import { type RunningStage, runStage, type StageRuntime } from '../../shared/stage/run.ts';
+import { type RunningStage, runStage } from '../../shared/stage/run.ts';
 import { defineStage, type StageContext, type StageLimits } from '../../shared/stage/stage.ts';
 import { wellEnded } from '../support/build-records.ts';
 import { type StageWorld, stageWorld } from '../support/stage-world.ts';
@@ -29,15 +30,22 @@ function stageOf(handle: Handler, changes: { readonly long?: boolean; readonly l
   });
 }
 
-const running: RunningStage[] = [];
-const start = async (runtime: StageRuntime, handle: Handler, changes?: Parameters<typeof stageOf>[1]) => {
+const running: { readonly stage: RunningStage; readonly clock: VirtualClock }[] = [];
+const start = async (runtime: ReturnType<StageWorld['process']>, handle: Handler, changes?: Parameters<typeof stageOf>[1]) => {
   const stage = await runStage(stageOf(handle, changes), runtime, { queues: [queue] });
-  running.push(stage);
+  running.push({ stage, clock: runtime.clock });
   return stage;
 };
 afterEach(async () => {
-  // Each test ends with its world at rest: a stage that cannot stop would hang here.
-  await Promise.all(running.splice(0).map((stage) => stage.stop()));
+  for (const { stage, clock } of running.splice(0)) {
+    let isStopped = false;
+    const stopped = stage.stop().then(() => {
+      isStopped = true;
+    });
+    // Handlers that ignore their signal are given up by the clock.
+    await clock.run(() => isStopped, { timersMax: 100_000, elapsedMsMax: 120_000 });
+    await stopped;
+  }
 });
 
 const becomes = (world: StageWorld, id: string, state: Build['state'], withinMs: number) =>
@@ -238,11 +246,17 @@ describe.each([
     expect((await world.build(id)).failure).toMatchObject({ code: 'STAGE_TIMED_OUT', fault: 'operator' });
   });
 
-  test('that ignores its signal is left to itself after a minute', async () => {
+  test('that ignores its signal is left to itself after a minute; until then nobody else takes it for lost', async () => {
     const world = await stageWorld();
     const id = await world.admit();
-    await start(world.process('worker-1'), () => new Promise(() => undefined), { long, limits: { deadlineMs: 10_000 } });
+    const { handle, tries } = held();
+    world.startReconciler();
+    await start(world.process('worker-1'), handle, { long, limits: { deadlineMs: 10_000 } });
+    await world.until('the start', () => tries() === 1, 0);
+    await start(world.process('worker-2'), handle, { long, limits: { deadlineMs: 10_000 } });
     await becomes(world, id, 'failed', 75_000);
+    expect((await world.build(id)).failure?.code).toBe('STAGE_TIMED_OUT');
+    expect(tries()).toBe(1);
   });
 
   test('that is stopped gives its build back unharmed, for another process', async () => {
