@@ -24,10 +24,12 @@ export function serialConsole(onLine: (line: string) => void): SerialConsole {
   const splitter = splitLines((line) => {
     finding = readSerialLine(finding, line);
     if (lines.length >= linesMax || size >= bytesMax) return;
-    lines.push(line);
-    size += line.length;
+    // Frames that a boot menu draws, and the blanks within, are no text.
+    const text = line.replace(/\ufffd{3,}/g, '\ufffd').replace(/ {16,}/g, ' … ');
+    lines.push(text);
+    size += text.length;
     if (lines.length === linesMax || size >= bytesMax) lines.push('(more came, and was left out)');
-    else onLine(line);
+    else onLine(text);
   });
   return {
     push: (chunk) => {

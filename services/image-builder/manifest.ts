@@ -4,7 +4,7 @@ import { compareEvr, formatNevra, type Nevra, parseNevra } from '../../shared/fe
 import type { FileRef } from '../../shared/files/content-ref.ts';
 import type { Resolution } from '../../shared/resolution/resolution.ts';
 
-export interface ManifestPackage {
+interface ManifestPackage {
   readonly nevra: string;
   /** `unknown`, and null for the rest: it is in the image, but nobody resolved it. */
   readonly from: 'stable' | 'side' | 'unknown';

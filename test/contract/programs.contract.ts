@@ -15,7 +15,7 @@ export interface ContractTools {
   /** Prints the bytes 0xff, 0x00, ESC `[31mred`, BEL, `a`, CR, `b`, CR, LF. */
   readonly prints: Tool;
 }
-export interface Tool {
+interface Tool {
   readonly command: string;
   readonly args: readonly string[];
 }

@@ -121,4 +121,20 @@ describe.runIf(process.getuid?.() === 0)('local workspaces with mounts', () => {
       await at.close();
     }
   });
+
+  it('gives loop devices back that a killed tool left', async () => {
+    const at = await setUp();
+    try {
+      const workspace = await at.make().create('loops');
+      await workspace.write('disk', new Uint8Array(64 * 1024));
+      const result = await spawnedPrograms().run({ command: 'losetup', args: ['--find', '--show', join(workspace.path, 'disk')], deadlineMs: 5000 });
+      expect(result.exitCode, result.stderr).toBe(0);
+      const backing = `/sys/block/${result.stdout.trim().replace('/dev/', '')}/loop/backing_file`;
+      expect(await readFile(backing, 'utf8')).toContain(workspace.path);
+      await workspace.dispose();
+      expect(await readFile(backing, 'utf8').catch(() => '')).not.toContain(workspace.path);
+    } finally {
+      await at.close();
+    }
+  });
 });

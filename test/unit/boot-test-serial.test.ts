@@ -46,11 +46,22 @@ describe('a console', () => {
     'Entering emergency mode. Exit the shell to continue.',
     "sample initramfs: there is no medium labelled 'X'",
     'BdsDxe: No bootable option or device was found.',
-    "error: file `/boot/x86_64/loader/linux' not found.",
+    'error: you need to load the kernel first.',
   ])('sees trouble: %s', (line) => {
     const finding = read(`\u001b[31m${line}\u001b[0m\r\n`);
     expect(finding.trouble).toBe(line.trim());
     expect(isConclusive(finding)).toBe(true);
+  });
+
+  it.each(["error: can't find command `serial'.", "error: file `/boot/grub/locale/de.mo' not found.", '[FAILED] Failed to start something small.'])(
+    'takes what a start survives for no trouble: %s',
+    (line) => expect(isConclusive(read(`${line}\r\n`))).toBe(false),
+  );
+
+  it('shows no frames of boot menus', () => {
+    const console = serialConsole(() => {});
+    console.push(Buffer.from(`\xda${'\xc4'.repeat(80)}${' '.repeat(70)}entry\n`, 'latin1'));
+    expect(console.lines).toEqual(['\ufffd … entry']);
   });
 
   it('stays bounded under a flood, and keeps its lines printable', () => {
