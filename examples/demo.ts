@@ -48,7 +48,7 @@ async function letterPath(): Promise<string> {
 
 async function demo(): Promise<number> {
   // Refused where another demo runs: what it works with must not be removed.
-  await (await openEmbeddedStore({ path: join(stateDir, 'store', 'spindle.sqlite') })).close();
+  await (await openEmbeddedStore({ path: join(stateDir, 'lock.sqlite') })).close();
   // Each demo begins anew; only the sample distribution, which takes the longest to make, is kept.
   for (const name of ['store', 'files', 'mail', 'work', 'result']) await rm(join(stateDir, name), { recursive: true, force: true });
   await mkdir(resultDir, { recursive: true });

@@ -1,5 +1,6 @@
 /** The letter about the end of a build: subject and text. Pure, golden-tested. */
 import type { Build } from '../../shared/build/build.ts';
+import { printable } from '../../shared/programs/printable.ts';
 
 const verdictWords = { booted: 'boots', failed: 'does not boot', 'no-verdict': 'no boot verdict' } as const;
 
@@ -28,7 +29,7 @@ export function letterOf(build: Build, publicUrl: string, logTail: readonly stri
 function success(build: Build, what: string, links: string): string {
   const image = build.artifacts.find(({ name }) => name.endsWith('.iso'));
   return lines([
-    `Your image ${what} is ready.`,
+    build.verdict === 'failed' ? `Your image ${what} is built, but it does not boot.` : `Your image ${what} is ready.`,
     '',
     `Boot test: ${build.verdict ? `${verdictWords[build.verdict]}. ${build.verdictReason ?? ''}` : 'not asked for.'}`,
     '',
@@ -52,7 +53,7 @@ function trouble(build: Build, what: string, links: string, logTail: readonly st
     `Code:   ${failure?.code ?? 'INTERNAL'}, in ${failure?.stage ?? 'an unknown stage'}`,
     failure?.fault === 'requester'
       ? 'To mend it, change the request and send it again.'
-      : 'This is not your request’s fault; the operator can see it too. The same request may succeed later.',
+      : `This is not your request’s fault, and the operator can see it too.${failure?.retryable ? ' The same request may succeed later.' : ''}`,
     '',
     ...(details.length > 0 ? ['The last lines that matter:', ...details.slice(-15).map((line) => `  ${line}`), ''] : []),
     `Log:    ${links}/log`,
@@ -62,5 +63,5 @@ function trouble(build: Build, what: string, links: string, logTail: readonly st
 }
 
 const mebibytes = (bytes: number) => `${(bytes / 1_048_576).toFixed(1)} MiB`;
-const clean = (text: string) => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, ' ');
+const clean = (text: string) => printable(text).replaceAll('\t', ' ');
 const lines = (all: readonly string[]) => `${all.map(clean).join('\n')}\n`;

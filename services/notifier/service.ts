@@ -39,7 +39,9 @@ export interface NotifierPorts {
 export async function runNotifier(ports: NotifierPorts, options: { readonly queues: readonly string[]; readonly intervalMs?: number }): Promise<RunningStage> {
   const { bus, builds, deliveries, clock, mail, probe } = ports;
   const logger = ports.logger.child({ stage: 'notifier' });
-  const domain = new URL(ports.publicUrl).hostname;
+  // A Message-ID's right-hand side takes no brackets or colons, as addresses of IPv6 have them.
+  const { hostname } = new URL(ports.publicUrl);
+  const domain = /^[A-Za-z0-9.-]+$/.test(hostname) ? hostname : 'spindle.localdomain';
   const stopping = new AbortController();
   const inHand = new Map<string, Promise<void>>();
 

@@ -153,7 +153,7 @@ function consumerOf(type: string, build: Build): string | null {
   return null;
 }
 
-export function hasRecipients(build: Build): boolean {
+function hasRecipients(build: Build): boolean {
   return build.request.notify.email.length > 0;
 }
 

@@ -80,7 +80,7 @@ export const Failure = z.object({
   /** One sentence or two: what was tried, what came back, what to do now. */
   message: z.string().max(2000),
   fault: z.enum(['requester', 'operator']),
-  /** True where the same request may succeed later, unchanged. */
+  /** True where the same request may succeed later, unchanged and without anybody's doing. */
   retryable: z.boolean(),
   /** The last lines that matter of the tool or service that said no. */
   details: z.array(z.string().max(2000)).max(40).optional(),
@@ -110,7 +110,7 @@ export function failureOf(error: unknown, stage: string): Failure {
       stage,
       message: cut(error.message, 2000),
       fault: kind.fault,
-      retryable: kind.fault === 'operator',
+      retryable: kind.retry !== 'never',
       ...(error.details.length > 0 ? { details: error.details.slice(-40).map((line) => cut(line, 2000)) } : {}),
     };
   }

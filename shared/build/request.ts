@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { NvrText } from '../fedora/nvr.ts';
 
-export const imageTypes = ['boot', 'dvd', 'live'] as const;
+const imageTypes = ['boot', 'dvd', 'live'] as const;
 export const engines = ['native', 'kiwi', 'lorax', 'livemedia-creator', 'mkksiso', 'image-builder'] as const;
 export const ImageType = z.enum(imageTypes);
 export type ImageType = z.infer<typeof ImageType>;
@@ -48,7 +48,7 @@ const KojiTag = z
   .max(256)
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'is not a Koji tag');
 
-export const Sources = z.strictObject({
+const Sources = z.strictObject({
   updates: z.boolean().default(true),
   updatesTesting: z.boolean().default(false),
   kojiBuilds: z
@@ -113,6 +113,7 @@ const shape = {
   liveUser: z
     .string()
     .regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'is not a user name')
+    .refine((name) => name !== 'root', 'is the administrator, whose account stays locked')
     .default('liveuser'),
   bootTest: z.boolean().default(true),
   firmware: oneOrMore(Firmware).default(['bios', 'uefi']),

@@ -19,7 +19,7 @@ export interface EmbeddedBusOptions {
   readonly onHandlerError?: (error: unknown, delivery: Delivery) => void;
 }
 
-export interface QueueDepth {
+interface QueueDepth {
   readonly name: string;
   /** Waiting for a subscriber, those whose delay runs included. */
   readonly ready: number;

@@ -8,7 +8,7 @@ export interface VirtualClockOptions {
   readonly startMs: number;
 }
 
-export interface RunLimits {
+interface RunLimits {
   /** Timers that may fire before the run gives up. */
   readonly timersMax: number;
   /** Virtual time that may pass before the run gives up. */
@@ -16,7 +16,7 @@ export interface RunLimits {
 }
 
 /** Why a run ended: its condition held, no timer was left, or a limit was reached. */
-export type RunEnd = 'done' | 'idle' | 'limit';
+type RunEnd = 'done' | 'idle' | 'limit';
 
 export interface VirtualClock extends Clock {
   /** Timers that have neither fired nor been forgotten. */

@@ -102,9 +102,6 @@ export const catalog = [
 export type EventType = (typeof catalog)[number]['type'];
 /** Any event that a stage can return. */
 export type AnyEmitted = { [D in (typeof catalog)[number] as D['type']]: ReturnType<D> }[EventType];
-/** Any event on the bus. */
-export type AnyEvent = { [D in (typeof catalog)[number] as D['type']]: ReturnType<D['parse']> }[EventType];
-
 const byType: ReadonlyMap<string, (typeof catalog)[number]> = new Map(catalog.map((definition) => [definition.type, definition]));
 
 export function definitionOf(type: string): (typeof catalog)[number] | undefined {

@@ -1,7 +1,7 @@
 /** Where a build's artifacts stand for its readers. Pure. */
 import type { FileKey } from './files.ts';
 
-export function publicPrefix(buildId: string): FileKey {
+function publicPrefix(buildId: string): FileKey {
   return `public/${buildId}`;
 }
 

@@ -36,7 +36,10 @@ function relayedAgain(build: Build, now: number): Build {
 
 /** The first thing a single process does with the state of a dead predecessor: its claims are void, its bus is gone, all unfinished work is due now. Pure. */
 export function recovered(build: Build, now: number): Build | undefined {
-  if (build.claim !== null) return lost({ ...build, claim: { ...build.claim, expiresAt: now }, wakeAt: now }, now);
+  if (build.claim !== null) {
+    const next = lost({ ...build, claim: { ...build.claim, expiresAt: now } }, now);
+    return isEnded(next.state) ? next : { ...next, wakeAt: now, relays: 0 };
+  }
   if (build.outbox.length === 0 && !drivingEvent(build)) return undefined;
   return { ...build, wakeAt: Math.max(now, build.retryAt ?? 0), relays: 0 };
 }

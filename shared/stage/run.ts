@@ -22,10 +22,10 @@ import type { Stage, StageContext, StagePorts } from './stage.ts';
 import type { Probe } from './steps.ts';
 
 /** A claim lasts so long without a heartbeat. With the reconciler's pass every second, a lost process is noticed within 22 s. */
-export const leaseMs = 20_000;
-export const heartbeatMs = 5_000;
+const leaseMs = 20_000;
+const heartbeatMs = 5_000;
 /** A quick stage that takes longer than this writes a claim after all. */
-export const quickMs = 5_000;
+const quickMs = 5_000;
 /** A handler that ignores its signal for so long is left to itself; it holds nothing that could commit. */
 const handlerGraceMs = 60_000;
 /** Lost races in a row before the message is handed back: there are never that many who want to move one build. */
@@ -233,7 +233,9 @@ export async function runStage(
     const lookLater = (): (() => void) =>
       clock.after(run.token === null ? quickMs : heartbeatMs, () => {
         looking = look().then(() => {
-          if (!isEnded && !run.controller.signal.aborted) forget = lookLater();
+          // A handler that winds down still holds its stage; only one that lost it stops renewing.
+          const reason: unknown = run.controller.signal.reason;
+          if (!isEnded && !(reason instanceof StageAbort && reason.kind === 'lease-lost')) forget = lookLater();
         });
       });
     let forget = lookLater();
@@ -313,6 +315,7 @@ export async function runStage(
       },
     };
     try {
+      signal.throwIfAborted();
       const result = await boundedBy(signal, Promise.resolve(stage.handle(run.event as never, context)));
       return checkedEvents(stage, Array.isArray(result) ? (result as readonly Emitted[]) : [result as Emitted]);
     } finally {

@@ -56,6 +56,9 @@ export async function openAdapters(
   },
 ): Promise<Adapters> {
   const { clock, programs, logger } = options;
+  // The store may lie elsewhere, but what is in the state directory belongs to one process too.
+  const lock = await openEmbeddedStore({ path: join(config.stateDir, 'lock.sqlite') });
+  life.add('lock', () => lock.close());
   const store = await openEmbeddedStore({
     path: join(config.store.path, 'spindle.sqlite'),
     onCorrupt: (collection, id, error) => logger.error({ collection, id, err: error }, 'a stored record cannot be read and is left out'),

@@ -4,9 +4,9 @@ import { encodeKey } from './index-key.ts';
 import type { CollectionDefinition, Versioned } from './store.ts';
 
 /** Of a document as JSON text, in UTF-16 units: what MongoDB takes as well, with room for multi-byte characters. */
-export const documentLengthMax = 5 * 1024 * 1024;
+const documentLengthMax = 5 * 1024 * 1024;
 const idLengthMax = 512;
-export const findLimitMax = 10_000;
+const findLimitMax = 10_000;
 
 /** Called for each stored document that cannot be read. */
 export type OnCorrupt = (collection: string, id: string, error: unknown) => void;

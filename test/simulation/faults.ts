@@ -26,7 +26,7 @@ export const faultKinds = [
   'cancel',
   'orderly stop',
 ] as const;
-export type FaultKind = (typeof faultKinds)[number];
+type FaultKind = (typeof faultKinds)[number];
 
 /** How often a kind strikes where its seed drew it at full strength. */
 const rates: Readonly<Partial<Record<FaultKind, number>>> = {

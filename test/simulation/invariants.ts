@@ -159,7 +159,7 @@ function checkLetters(check: Check, { accepted, builds, letters, notifierInterru
         got.length - 1 <= notifierInterruptions,
         () => `${recipient} got the same letter ${got.length} times, though notifiers were interrupted only ${notifierInterruptions} times`,
       );
-      const isSuccess = got.some(({ text }) => text.includes('is ready'));
+      const isSuccess = got.some(({ text }) => /is ready|is built/.test(text));
       check(isSuccess === (build?.state === 'finished'), () => `build ${id} is ${build?.state}, and its letter says ${isSuccess ? 'ready' : 'not ready'}`);
     }
   }

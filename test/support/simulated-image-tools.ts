@@ -9,7 +9,7 @@ const decoder = new TextDecoder();
 const argument = (request: ProgramRequest, name: string): string => request.args[request.args.indexOf(name) + 1] ?? '';
 
 /** The NEVRAs in a simulated image. */
-export function simulatedImageContents(workspaces: MemoryWorkspaces, path: string): readonly string[] {
+function simulatedImageContents(workspaces: MemoryWorkspaces, path: string): readonly string[] {
   return JSON.parse(decoder.decode(workspaces.readAt(path))) as readonly string[];
 }
 
