@@ -52,9 +52,11 @@ function packageFile(): URL {
   return import.meta.url.includes('/dist/') ? new URL('../../package.json', import.meta.url) : own;
 }
 
-/** Starts everything in order, and undoes what was started where a part fails. Rejects with STATE_DIR_LOCKED where another process has the state directory. */
-export async function startEmbedded(config: Config, logger: Log): Promise<EmbeddedService> {
-  const host = hostAdapters();
+/**
+ * Starts everything in order, and undoes what was started where a part fails. Rejects with STATE_DIR_LOCKED where another process has the state directory.
+ * `host`: what stands for this machine's clock and programs.
+ */
+export async function startEmbedded(config: Config, logger: Log, host = hostAdapters()): Promise<EmbeddedService> {
   const life = lifecycle({ clock: host.clock, logger });
   try {
     return await startParts(config, logger, host, life);

@@ -20,7 +20,12 @@ export async function compare(rounds: number, sides: { readonly ours: () => Prom
       ours.push(await sides.ours());
     }
   }
-  return { ours: median(ours), reference: median(reference), rounds, spread: Math.max(spreadOf(ours), spreadOf(reference)) };
+  return figureOf(ours, reference);
+}
+
+/** Of one value a round from each side. */
+export function figureOf(ours: readonly number[], reference: readonly number[]): Figure {
+  return { ours: median(ours), reference: median(reference), rounds: ours.length, spread: Math.max(spreadOf(ours), spreadOf(reference)) };
 }
 
 export function median(values: readonly number[]): number {
@@ -29,13 +34,27 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
 }
 
-export function spreadOf(values: readonly number[]): number {
+function spreadOf(values: readonly number[]): number {
   return (Math.max(...values) - Math.min(...values)) / 2 / median(values);
 }
 
-const rounded = (value: number) => Number(value.toPrecision(4));
+/** What each figure must reach: undefined where it does, else what was wanted. */
+const targets: Readonly<Record<string, (figure: Figure) => string | undefined>> = {
+  'pipeline-embedded': ({ ours }) => (ours >= 500 ? undefined : 'at least 500 builds a second'),
+  'start-latency': ({ ours }) => (ours <= 50 ? undefined : 'at most 50 ms'),
+  overhead: ({ ours, reference }) => (ours / reference <= 1.1 ? undefined : 'a ratio of at most 1.10'),
+};
 
-export function print(name: string, unit: string, { ours, reference, rounds, spread }: Figure, more: Readonly<Record<string, unknown>> = {}): void {
+export const rounded = (value: number) => Number(value.toPrecision(4));
+
+/** Everything but the figures goes to standard error. */
+export function note(text: string): void {
+  console.error(text);
+}
+
+/** One line of JSON. A figure that misses its target is printed all the same; the exit status of the process is 1 then. */
+export function print(name: string, unit: string, figure: Figure, more: Readonly<Record<string, unknown>> = {}): void {
+  const { ours, reference, rounds, spread } = figure;
   console.log(
     JSON.stringify({
       name,
@@ -48,4 +67,8 @@ export function print(name: string, unit: string, { ours, reference, rounds, spr
       ...more,
     }),
   );
+  const wanted = targets[name]?.(figure);
+  if (wanted === undefined) return;
+  note(`bench: ${name} misses its target: ${wanted}`);
+  process.exitCode = 1;
 }
