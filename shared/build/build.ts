@@ -3,6 +3,7 @@
  * so that one conditional write of one document commits both.
  */
 import { z } from 'zod';
+import { isoTime } from '../clock/clock.ts';
 import { BootVerdict, definitionOf } from '../events/catalog.ts';
 import type { Emitted } from '../events/define.ts';
 import { derivedId, Envelope } from '../events/envelope.ts';
@@ -71,7 +72,7 @@ export type Build = z.infer<typeof Build>;
 
 /** What a moment's move needs besides the record: the time, in milliseconds since 1970. */
 type Now = number;
-const iso = (now: Now) => new Date(now).toISOString();
+const iso = isoTime;
 
 /** Which stage works on a build in a state, as its folder is named. `scheduler` is intake's. */
 export const stageOfState: Readonly<Partial<Record<BuildState, string>>> = {

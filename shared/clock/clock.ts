@@ -14,5 +14,17 @@ export interface Clock {
 
 /** `clock.now()` as the ISO 8601 text, in UTC, that events, records and logs carry. */
 export function timestamp(clock: Pick<Clock, 'now'>): string {
-  return new Date(clock.now()).toISOString();
+  return isoTime(clock.now());
+}
+
+let latestMs = Number.NaN;
+let latestText = '';
+
+/** Milliseconds since 1970 as ISO 8601 text in UTC. Many records and lines are written within one millisecond, so the latest text is kept. */
+export function isoTime(ms: number): string {
+  if (ms !== latestMs) {
+    latestText = new Date(ms).toISOString();
+    latestMs = ms;
+  }
+  return latestText;
 }

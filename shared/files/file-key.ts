@@ -3,12 +3,11 @@ import { SpindleError } from '../build/failure.ts';
 import type { FileKey } from './files.ts';
 
 const lengthMax = 512;
-/** Below the 255 bytes that file systems allow for one name. */
-const segmentLengthMax = 240;
-const segmentPattern = /^[A-Za-z0-9_+~@-][A-Za-z0-9._+~@-]*$/;
+/** A segment has at most 240 characters: below the 255 bytes that file systems allow for one name. */
+const keyPattern = /^[A-Za-z0-9_+~@-][A-Za-z0-9._+~@-]{0,239}(?:\/[A-Za-z0-9_+~@-][A-Za-z0-9._+~@-]{0,239})*$/;
 
 export function isFileKey(key: string): boolean {
-  return key.length > 0 && key.length <= lengthMax && key.split('/').every((segment) => segment.length <= segmentLengthMax && segmentPattern.test(segment));
+  return key.length > 0 && key.length <= lengthMax && keyPattern.test(key);
 }
 
 /** The key itself. Throws PATH_REFUSED where it is not one. */

@@ -1,6 +1,7 @@
 /**
- * Builds a second through all stages: the real services and runtime, the embedded store and bus, instantaneous tools, files and workspaces in memory. Every step of every build is a
- * durable commit. The reference does as many durable commits of the same records on the same store, and nothing else.
+ * Builds a second through all stages on the embedded store and bus; every step of every build is a durable commit. Two figures: `pipeline-embedded`, where a stage's work takes no time, so
+ * that what is left is Spindle's runtime; and `pipeline-embedded-handlers`, where the real handlers run on simulated tools, and their own work counts. Files and workspaces are in
+ * memory. The reference does as many durable commits of the same records on the same store, and nothing else.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -21,6 +22,7 @@ import { embeddedBus } from '../../shared/bus/embedded.ts';
 import { imageBuilderQueue, pipelineTopology, stageQueue } from '../../shared/bus/topology.ts';
 import { systemClock } from '../../shared/clock/system.ts';
 import { simulatedEgress } from '../../shared/egress/simulated.ts';
+import { type AnyEmitted, BuildFinished, BuildResolved, ImageBootTested, ImageBuilt, ImageUploaded, SideRepoReady } from '../../shared/events/catalog.ts';
 import { memoryFiles } from '../../shared/files/memory.ts';
 import { createLog } from '../../shared/log/log.ts';
 import { memoryMail } from '../../shared/mail/memory.ts';
@@ -31,6 +33,7 @@ import { lifecycle } from '../../shared/stage/lifecycle.ts';
 import { endedTopic } from '../../shared/stage/outbox.ts';
 import { startReconciler } from '../../shared/stage/reconcile.ts';
 import { runStage } from '../../shared/stage/run.ts';
+import type { Stage } from '../../shared/stage/stage.ts';
 import { type EmbeddedStore, openEmbeddedStore } from '../../shared/store/embedded.ts';
 import { type MemoryWorkspaces, memoryWorkspaces } from '../../shared/workspace/memory.ts';
 import { simulatedRelease, simulatedRoutes, simulatedRpmTools } from '../support/simulated-fedora.ts';
@@ -40,9 +43,10 @@ import { compare, print } from './figure.ts';
 const inFlightMax = 64;
 /** As many as need no more than the embedded service has at once. */
 const slots = 32;
-const buildsPerRound = 2_000;
 const rounds = 5;
 const roundMs = 120_000;
+
+type AnyStage = Stage;
 
 const clock = systemClock();
 
@@ -99,7 +103,25 @@ async function withStore<T>(act: (store: EmbeddedStore) => Promise<T>): Promise<
   }
 }
 
-async function pipelineRound(count: number): Promise<Round> {
+/** The stages as they are, with what they would answer for this request ready at once. */
+function instantStages(stages: ReturnType<typeof pipelineStages>): readonly AnyStage[] {
+  const ref = { sha256: 'a'.repeat(64), size: 1 };
+  const artifacts = ['BENCH-simulated-x86_64.iso', 'manifest.json', 'config.xml'].map((name) => ({ name, mediaType: 'application/octet-stream', ...ref }));
+  const target = { arch: 'x86_64', imageType: 'live' as const, engine: 'kiwi' as const };
+  const image = 'BENCH-simulated-x86_64.iso';
+  const answers: Readonly<Record<string, readonly AnyEmitted[]>> = {
+    resolver: [BuildResolved({ ...target, resolution: ref })],
+    'side-repo': [SideRepoReady({ ...target, resolution: ref, repositories: ref })],
+    'image-builder': [ImageBuilt({ arch: 'x86_64', imageType: 'live', image, requested: [], artifacts })],
+    'boot-test': [ImageBootTested({ image, verdict: 'booted', reason: 'simulated', artifacts })],
+    uploader: [ImageUploaded({ image, artifacts }), BuildFinished({ verdict: 'booted', reason: 'simulated' })],
+  };
+  return stages.map((stage) => ({ ...stage, handle: async () => answers[stage.name] ?? [] }) as unknown as AnyStage);
+}
+
+type Handlers = 'instantaneous' | 'real';
+
+async function pipelineRound(count: number, handlers: Handlers): Promise<Round> {
   return withStore(async (store) => {
     const logger = createLog({ level: 'silent' });
     const life = lifecycle({ clock, logger });
@@ -132,7 +154,11 @@ async function pipelineRound(count: number): Promise<Round> {
     };
     const virtualMachines = instantMachines(workspaces);
 
-    for (const stage of pipelineStages({ virtualMachines })) {
+    const stages: readonly AnyStage[] =
+      handlers === 'real'
+        ? (pipelineStages({ virtualMachines }) as readonly unknown[] as readonly AnyStage[])
+        : instantStages(pipelineStages({ virtualMachines }));
+    for (const stage of stages) {
       const queues = stage.name === 'image-builder' ? [imageBuilderQueue('x86_64', 'live', 'kiwi')] : [stageQueue(stage.name, stage.consumes.type)];
       const running = await runStage(stage, runtime, { queues, slots });
       life.add(stage.name, () => running.stop());
@@ -202,9 +228,22 @@ async function referenceRound(count: number, commitsPerBuild: number, record: Bu
 }
 
 /** One round in a child under strace, which counts what reaches the disk. Slower, so it is not timed. */
-async function countSyncs(count: number): Promise<{ readonly fdatasyncs: number; readonly commits: number }> {
+async function countSyncs(count: number, handlers: Handlers): Promise<{ readonly fdatasyncs: number; readonly commits: number }> {
   const script = fileURLToPath(import.meta.url);
-  const args = ['-f', '-c', '-U', 'calls,name', '-e', 'trace=fdatasync,fsync', process.execPath, '--import', 'tsx', script, '--child', String(count)];
+  const args = [
+    '-f',
+    '-c',
+    '-U',
+    'calls,name',
+    '-e',
+    'trace=fdatasync,fsync',
+    process.execPath,
+    ...process.execArgv,
+    script,
+    '--child',
+    String(count),
+    handlers,
+  ];
   const child = spawn('strace', args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: roundMs, killSignal: 'SIGKILL' });
   let output = '';
   let table = '';
@@ -223,27 +262,38 @@ async function countSyncs(count: number): Promise<{ readonly fdatasyncs: number;
   return { fdatasyncs: calls, commits: (JSON.parse(output) as Round).commits };
 }
 
-export async function pipelineEmbedded(): Promise<void> {
-  const warm = await pipelineRound(300);
+async function measure(name: string, handlers: Handlers, buildsPerRound: number): Promise<number> {
+  const warm = await pipelineRound(300, handlers);
   const commitsPerBuild = Math.round(warm.commits / 300);
   const record = newBuild({ id: clock.id(), request, now: clock.now() });
   let last: Round | undefined;
   const figure = await compare(rounds, {
     ours: async () => {
-      last = await pipelineRound(buildsPerRound);
+      last = await pipelineRound(buildsPerRound, handlers);
       return last.buildsPerSecond;
     },
     reference: () => referenceRound(buildsPerRound, commitsPerBuild, record),
   });
-  const counted = await countSyncs(500);
+  const counted = await countSyncs(500, handlers);
   if (counted.fdatasyncs === 0) throw new Error('not one fdatasync: the commits are not durable');
-  print('pipeline-embedded', 'builds/s', figure, {
+  print(name, 'builds/s', figure, {
+    handlers,
     commitsPerRound: last?.commits,
     transactionsPerRound: last?.transactions,
     countedCommits: counted.commits,
     countedFdatasyncs: counted.fdatasyncs,
   });
+  return figure.ours;
+}
+
+/** Resolves with the builds a second of the first figure. */
+export async function pipelineEmbedded(): Promise<number> {
+  const ours = await measure('pipeline-embedded', 'instantaneous', 3_000);
+  await measure('pipeline-embedded-handlers', 'real', 1_500);
+  return ours;
 }
 
 const childAt = process.argv.indexOf('--child');
-if (childAt > 0 && process.argv[1] === fileURLToPath(import.meta.url)) console.log(JSON.stringify(await pipelineRound(Number(process.argv[childAt + 1]))));
+if (childAt > 0 && process.argv[1] === fileURLToPath(import.meta.url)) {
+  console.log(JSON.stringify(await pipelineRound(Number(process.argv[childAt + 1]), process.argv[childAt + 2] === 'real' ? 'real' : 'instantaneous')));
+}

@@ -13,6 +13,8 @@ export function element(name: string, attributes: Readonly<Record<string, string
 
 /** Characters that XML 1.0 cannot hold, not even escaped, become U+FFFD. */
 export function escapeXml(text: string): string {
+  // Nearly every name, version and path is plain.
+  if (/^[\w .:/@+~^=-]*$/.test(text)) return text;
   return text
     .replace(/\p{Surrogate}/gu, '\ufffd')
     .replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, '\ufffd')
