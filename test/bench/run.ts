@@ -1,0 +1,35 @@
+/** `npm run bench [-- NAME…]`: runs the named benchmarks, or all. Figures go to standard output, one line of JSON each; the exit status is 1 where one misses its target. */
+import { loadavg } from 'node:os';
+import { note } from './figure.ts';
+import { overhead } from './overhead.ts';
+import { pipelineEmbedded } from './pipeline-embedded.ts';
+import { startLatency } from './start-latency.ts';
+
+const benches: Readonly<Record<string, () => Promise<void>>> = {
+  'pipeline-embedded': pipelineEmbedded,
+  'start-latency': startLatency,
+  overhead,
+};
+const exitUsage = 2;
+
+async function main(names: readonly string[]): Promise<void> {
+  const unknown = names.filter((name) => !Object.hasOwn(benches, name));
+  if (unknown.length > 0) {
+    note(`bench: there is no ${unknown.join(', ')}\nusage: npm run bench [-- NAME…], NAME one of ${Object.keys(benches).join(', ')}`);
+    process.exitCode = exitUsage;
+    return;
+  }
+  for (const [name, bench] of Object.entries(benches)) {
+    if (names.length > 0 && !names.includes(name)) continue;
+    // Other work on the machine makes every figure worse; whoever reads them should know of it.
+    note(`bench: ${name}, load ${loadavg()[0]?.toFixed(2)}`);
+    try {
+      await bench();
+    } catch (error) {
+      note(`bench: ${name} broke: ${error instanceof Error ? error.stack : String(error)}`);
+      process.exitCode = 1;
+    }
+  }
+}
+
+await main(process.argv.slice(2));
