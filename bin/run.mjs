@@ -6,16 +6,15 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
 import { orExplain, root, setUp } from './set-up.mjs';
 
-/** Runs a TypeScript module of this repository as if it had been the program's main file. */
+/** Runs a module of this repository, compiled, as if it had been the program's main file. */
 async function runModule(path, args) {
-  const { register } = await import('tsx/esm/api');
-  register();
-  const entry = join(root, path);
-  process.argv = [process.execPath, entry, ...args];
-  await import(pathToFileURL(entry).href);
+  const { compile } = await import('./compile.mjs');
+  const entry = (await compile())(path);
+  process.argv = [process.execPath, fileURLToPath(entry), ...args];
+  await import(entry.href);
 }
 
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
@@ -104,6 +103,7 @@ const commands = {
   test: { hostTools: true, run: test },
   check: { hostTools: false, run: check },
   sim: { hostTools: false, run: (args) => runModule('test/simulation/main.ts', args) },
+  build: { hostTools: false, run: async () => void (await (await import('./compile.mjs')).compile()) },
   bench: { hostTools: true, run: (args) => runModule('test/bench/run.ts', args) },
 };
 

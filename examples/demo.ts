@@ -1,6 +1,6 @@
 /** `npm run demo`: the whole service in one process, one image asked for as a user would, and the paths of what came of it, one a line. */
 import { copyFile, mkdir, readdir, rm } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runCli } from '../clients/cli/cli.ts';
 import { startEmbedded } from '../services/embedded.ts';
@@ -9,8 +9,8 @@ import { readConfig } from '../shared/config/config.ts';
 import { createLog } from '../shared/log/log.ts';
 import { openEmbeddedStore } from '../shared/store/embedded.ts';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const stateDir = join(root, '.spindle-demo');
+const example = fileURLToPath(new URL('./hello-live.yaml', import.meta.url));
+const stateDir = resolve('.spindle-demo');
 const resultDir = join(stateDir, 'result');
 const letterMs = 30_000;
 const clock = systemClock();
@@ -55,8 +55,8 @@ async function demo(): Promise<number> {
   const config = readConfig({ SPINDLE_STATE_DIR: stateDir, SPINDLE_LISTEN: '127.0.0.1:0', SPINDLE_LOG_LEVEL: 'warn' });
   const service = await startEmbedded(config, createLog({ level: config.logLevel, destination: process.stderr }));
   try {
-    process.stderr.write(`Spindle listens on ${service.url}; asking for ${relative(process.cwd(), join(root, 'examples/hello-live.yaml'))}\n`);
-    const submitted = await spindle(service.url, 'build', 'submit', '-f', join(root, 'examples/hello-live.yaml'), '--wait', '--output', 'json');
+    process.stderr.write(`Spindle listens on ${service.url}; asking for ${'examples/hello-live.yaml'}\n`);
+    const submitted = await spindle(service.url, 'build', 'submit', '-f', example, '--wait', '--output', 'json');
     const build =
       submitted.answer === ''
         ? undefined

@@ -12,7 +12,7 @@ import type { SimulatedProcess } from './process.ts';
 interface Invariants {
   committed(process: SimulatedProcess, before: Build | undefined, after: Build): void;
   published(message: Message): void;
-  acknowledged(delivery: BusDelivery, build: Build | undefined, othersInHand: number, now: number): void;
+  acknowledged(delivery: BusDelivery, process: SimulatedProcess, build: Build | undefined, othersInHand: number, now: number): void;
   atEnd(world: EndOfWorld): void;
   readonly violations: readonly string[];
   /** Commits, publishes and acknowledgements that were checked. */
@@ -35,6 +35,8 @@ interface EndOfWorld {
 export function watchInvariants(nowMs: () => number): Invariants {
   const violations: string[] = [];
   const claimants = new Map<string, string>();
+  /** Who ever held which stage of which build: what becomes of a lost claim is the reconciler's to know, however late its former holder acknowledges. */
+  const holders = new Set<string>();
   const moves = new Set<string>();
   const outbox = new Map<string, string>();
   const firstEvents = new Map<string, string>();
@@ -71,6 +73,7 @@ export function watchInvariants(nowMs: () => number): Invariants {
       if (after.claim && after.claim.token !== before.claim?.token) {
         check(!hasLiveClaim(before, now), () => `${process.name} took a stage of ${after.id} that another holds`);
         claimants.set(after.claim.token, process.name);
+        holders.add(`${process.name} ${after.id} ${after.state}`);
       }
       if (isEnded(before.state))
         check(after.state === before.state || after.state === 'expired', () => `${process.name} turned ${before.id} from ${before.state} to ${after.state}`);
@@ -94,7 +97,7 @@ export function watchInvariants(nowMs: () => number): Invariants {
     published: (message) => {
       check(outbox.has(message.id), () => `event ${message.routingKey} was published, but never committed`);
     },
-    acknowledged: (delivery, build, othersInHand, now) => {
+    acknowledged: (delivery, process, build, othersInHand, now) => {
       const stage = delivery.queue.slice(0, delivery.queue.indexOf('.'));
       if (!build || stage === 'notifier') {
         const isWaiting = build?.outbox.some(({ consumer, event }) => consumer === 'notifier' && event.id === delivery.id) ?? false;
@@ -106,6 +109,7 @@ export function watchInvariants(nowMs: () => number): Invariants {
         drivingEvent(build)?.event.id !== delivery.id ||
         hasLiveClaim(build, now) ||
         build.retryAt !== null ||
+        holders.has(`${process.name} ${build.id} ${build.state}`) ||
         (build.wakeAt ?? Number.POSITIVE_INFINITY) <= now;
       check(isAccountedFor || othersInHand > 0, () => `${delivery.routingKey} of ${build.id} was acknowledged, but the store knows nothing of its outcome`);
     },

@@ -61,7 +61,7 @@ async function simulateAll(from: number, seeds: number): Promise<Summary> {
 function inChild(from: number, step: number, to: number): Promise<Summary> {
   return new Promise((resolve, reject) => {
     const child = fork(fileURLToPath(import.meta.url), ['--child', '--from', String(from), '--step', String(step), '--to', String(to)], {
-      execArgv: ['--import', 'tsx'],
+      execArgv: import.meta.url.endsWith('.ts') ? ['--import', 'tsx'] : [],
     });
     child.on('message', (summary) => resolve(summary as Summary));
     child.on('error', reject);

@@ -8,8 +8,8 @@ import { simulate } from './world.ts';
 
 test('200 seeds hold every invariant, and every kind of fault was injected', { timeout: 280_000 }, async () => {
   const { exitCode, output } = await new Promise<{ exitCode: number | null; output: string }>((resolve, reject) => {
-    const main = fileURLToPath(new URL('./main.ts', import.meta.url));
-    const child = spawn(process.execPath, ['--import', 'tsx', main, '--seeds', '200'], {
+    const run = fileURLToPath(new URL('../../bin/run.mjs', import.meta.url));
+    const child = spawn(process.execPath, [run, 'sim', '--seeds', '200'], {
       stdio: ['ignore', 'pipe', 'inherit'],
       timeout: 270_000,
       killSignal: 'SIGKILL',

@@ -17,6 +17,8 @@ import { mortal, mortalClock, type SimulatedProcess } from './process.ts';
 /** Milliseconds at most, where nothing is wrong. The others take none. */
 const usualMs: Readonly<Record<string, number>> = { '/usr/bin/python3': 400, createrepo_c: 100, 'kiwi-ng': 8_000 };
 const hangMs = 100 * 3_600_000;
+/** Few of the longest: hours of virtual heartbeats cost the simulation as much as ten other seeds. */
+const longHangs = 0.2;
 
 export interface SimulatedTools {
   programsOf(process: SimulatedProcess): Programs;
@@ -41,7 +43,11 @@ export function simulatedTools(world: {
     async (request: ProgramRequest): Promise<Partial<ProgramResult>> => {
       const usual = usualMs[command];
       if (usual === undefined || request.args.includes('--version')) return tool(request);
-      await clock.sleep(faults.strikes('tool hangs') ? hangMs : faults.strikes('slow tool') ? 10_000 + random() * 50_000 : random() * usual, request.signal);
+      const mayHang = usual < 1_000 || random() < longHangs;
+      await clock.sleep(
+        mayHang && faults.strikes('tool hangs') ? hangMs : faults.strikes('slow tool') ? 10_000 + random() * 50_000 : random() * usual,
+        request.signal,
+      );
       if (faults.strikes('tool breaks for a while')) throw new SpindleError('DISK_FULL', 'no space was left for the tool');
       if (faults.strikes('tool breaks for good')) return { exitCode: 1, stderr: 'the tool broke' };
       return tool(request);
