@@ -49,20 +49,20 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
         const refusal = new SpindleError('ENGINE_UNSUPPORTED', `${data.engine} cannot make a ${data.imageType} image here; there is ${present}`);
         return BuildFailed({ failure: failureOf(refusal, stageName), artifacts: [] });
       }
-      const resolution = Resolution.parse(await readJson(files, data.resolution));
-      const repositories = RepositorySet.parse(await readJson(files, data.repositories));
+      const [resolved, made] = await Promise.all([readJson(files, data.resolution), readJson(files, data.repositories)]);
+      const resolution = Resolution.parse(resolved);
+      const repositories = RepositorySet.parse(made);
       checkNames(resolution);
 
       const workspace = await context.workspace();
       progress(0, 0, 'laying out the repositories');
-      await placeRepositories(workspace, repositories, context.signal);
       const release = context.releases.releases.find(({ id }) => id === resolution.release);
       const recipe = engine.render({ request, resolution, releasever: release?.releasever ?? resolution.release, root: workspace.path });
-      const recipeArtifact: Artifact = {
-        name: recipe.artifact.name,
-        mediaType: recipe.artifact.mediaType,
-        ...(await storeContent(files, recipe.artifact.content)),
-      };
+      const [storedRecipe] = await both(
+        both(storeContent(files, recipe.artifact.content), writeRecipe(workspace, recipe)),
+        placeRepositories(workspace, repositories, context.signal),
+      );
+      const recipeArtifact: Artifact = { name: recipe.artifact.name, mediaType: recipe.artifact.mediaType, ...storedRecipe[0] };
 
       try {
         // Asked while the tool runs: it takes as long as starting a Python program does, and its answer is wanted only at the end.
@@ -121,18 +121,23 @@ function checkNames({ packages }: Resolution): void {
 async function placeRepositories(workspace: Workspace, { repositories }: RepositorySet, signal: AbortSignal): Promise<void> {
   // Both stand there, also where one has nothing: an engine's recipe names both.
   const files = repositories.flatMap(({ id, files }) => files.map((file) => ({ ...file, path: `${layout[id]}/${file.path}` })));
+  // Once each, before the many files that would each look for their own.
+  await Promise.all([...new Set(files.map(({ path }) => path.slice(0, path.lastIndexOf('/'))))].map((folder) => workspace.makeDirectory(folder)));
   for (let from = 0; from < files.length; from += placedAtOnce) {
     signal.throwIfAborted();
     await Promise.all(files.slice(from, from + placedAtOnce).map(({ path, sha256, size }) => workspace.place({ sha256, size }, path)));
   }
 }
 
+async function writeRecipe(workspace: Workspace, { files, directories }: Recipe): Promise<void> {
+  await Promise.all([
+    ...files.map(({ path, content }) => workspace.write(path, content)),
+    ...directories.map((directory) => workspace.makeDirectory(directory)),
+  ]);
+}
+
 /** Runs the engine. Returns the image's path in the workspace, media check implanted. */
 async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspace, { programs, signal, log, progress }: StageContext): Promise<string> {
-  await Promise.all([
-    ...recipe.files.map(({ path, content }) => workspace.write(path, content)),
-    ...recipe.directories.map((directory) => workspace.makeDirectory(directory)),
-  ]);
   const lines: string[] = [];
   const onLine = (text: string) => {
     // Where this worker keeps its workspaces says nothing to those who read the log.

@@ -12,6 +12,8 @@ import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { layOut } from './layout.ts';
 
 const atOnceMax = 6;
+/** Each is a few system calls. */
+const placedAtOnceMax = 16;
 const resolutionBytesMax = 64 * 1024 * 1024;
 
 export const sideRepo = defineStage({
@@ -74,7 +76,11 @@ async function makeRepositories(
   const layout = layOut(resolution.packages);
   const made: RepositorySet['repositories'] = [];
   await forEachParallel(layout, { atOnceMax: layout.length, signal }, async ({ id, packages }, taskSignal, index) => {
-    for (const { path, package: rpm } of packages) await workspace.place({ sha256: rpm.sha256, size: rpm.size }, `${id}/${path}`);
+    const folders = new Set(packages.map(({ path }) => `${id}/${path.slice(0, path.lastIndexOf('/'))}`));
+    await Promise.all([...folders].map((folder) => workspace.makeDirectory(folder)));
+    await forEachParallel(packages, { atOnceMax: placedAtOnceMax, signal: taskSignal }, ({ path, package: rpm }) =>
+      workspace.place({ sha256: rpm.sha256, size: rpm.size }, `${id}/${path}`),
+    );
     await createRepository({ programs, workspace, directory: id, revision: '0', packages: packages.map(({ path }) => path), log, signal: taskSignal });
     const metadata = await Promise.all(
       (await workspace.list(`${id}/repodata`)).map(async (name) => ({

@@ -101,6 +101,8 @@ export function localFiles({ directory }: { readonly directory: string }): Files
 
   async function write(key: FileKey, to: string, source: FileSource, ifAbsent: boolean, signal: AbortSignal | undefined): Promise<boolean> {
     const temporary = incomingPath();
+    // The folder is made while the bytes are written. Who needs it learns of a failure in settle().
+    ensureDirectory(dirname(to)).catch(() => {});
     try {
       if (typeof source === 'object' && 'path' in source) {
         await takeLocal(source.path, temporary, signal);

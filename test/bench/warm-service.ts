@@ -13,7 +13,7 @@ import { openEmbeddedStore } from '../../shared/store/embedded.ts';
 import { type RecordedPrograms, recordedPrograms } from './recorded-programs.ts';
 
 /** What is read of a build. */
-export interface ShownBuild {
+interface ShownBuild {
   readonly id: string;
   readonly state: string;
   readonly verdict: string | null;
