@@ -44,7 +44,10 @@ export async function compile() {
   if (stale.length > 0) {
     const { default: ts } = await import('typescript');
     const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile);
-    const { options } = ts.convertCompilerOptionsFromJson({ ...config.compilerOptions, module: 'esnext', moduleResolution: 'bundler', sourceMap: false, inlineSourceMap: true }, root);
+    const { options } = ts.convertCompilerOptionsFromJson(
+      { ...config.compilerOptions, module: 'esnext', moduleResolution: 'bundler', sourceMap: false, inlineSourceMap: true },
+      root,
+    );
     for (const path of stale) {
       if (!path.endsWith('.ts')) {
         put(path, (temporary) => copyFileSync(join(root, path), temporary));
