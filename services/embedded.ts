@@ -26,7 +26,7 @@ import { endedTopic } from '../shared/stage/outbox.ts';
 import { recovered, startReconciler } from '../shared/stage/reconcile.ts';
 import { runStage, type StageRuntime } from '../shared/stage/run.ts';
 import { type Adapters, hostAdapters, openAdapters } from '../shared/stage/start.ts';
-import type { Collection, Query } from '../shared/store/store.ts';
+import type { Collection } from '../shared/store/store.ts';
 import { qemuMachines } from './boot-test/qemu-machine.ts';
 import { idempotencyKeyCollection } from './intake/accept.ts';
 import { intakeApp } from './intake/http.ts';
@@ -48,8 +48,7 @@ const version = (JSON.parse(readFileSync(packageFile(), 'utf8')) as { version: s
 
 /** Beside the sources, or one level up where this runs from dist/. */
 function packageFile(): URL {
-  const own = new URL('../package.json', import.meta.url);
-  return import.meta.url.includes('/dist/') ? new URL('../../package.json', import.meta.url) : own;
+  return new URL(import.meta.url.includes('/dist/') ? '../../package.json' : '../package.json', import.meta.url);
 }
 
 /**
@@ -172,19 +171,19 @@ async function freePort(host: string): Promise<number> {
 async function recoverBuilds(builds: Collection<Build>, now: number): Promise<number> {
   const pageSize = 500;
   let count = 0;
-  const recoverPage = async (query: Query): Promise<string | undefined> => {
-    const found = await builds.find({ ...query, limit: pageSize });
-    const changed = found.flatMap(({ document, version: from }) => {
-      const next = recovered(document, now);
-      return next ? [{ next, from }] : [];
-    });
-    await Promise.all(changed.map(({ next, from }) => builds.replace(next, from)));
-    count += changed.length;
-    return found.length === pageSize ? found.at(-1)?.document.id : undefined;
-  };
-  for (let beyond: string | undefined, isFirst = true; isFirst || beyond !== undefined; isFirst = false) {
-    beyond = await recoverPage({ index: 'byPhase', prefix: ['active'], ...(beyond === undefined ? {} : { beyond }) });
-  }
+  let beyond: string | undefined;
+  do {
+    const found = await builds.find({ index: 'byPhase', prefix: ['active'], limit: pageSize, ...(beyond === undefined ? {} : { beyond }) });
+    await Promise.all(
+      found.map(async ({ document, version: from }) => {
+        const next = recovered(document, now);
+        if (!next) return;
+        await builds.replace(next, from);
+        count += 1;
+      }),
+    );
+    beyond = found.length === pageSize ? found.at(-1)?.document.id : undefined;
+  } while (beyond !== undefined);
   // Ended builds whose end is not yet told are still due by themselves.
   return count;
 }

@@ -1,5 +1,5 @@
 /** The reconciler: drives again whatever a crash left between two steps. It looks only at builds whose time to be looked at has come. */
-import { type Build, canceled, drivingEvent, failed, hasLiveClaim, relayPatienceMs, retrying } from '../build/build.ts';
+import { type Build, canceled, failed, hasLiveClaim, relayPatienceMs, retrying } from '../build/build.ts';
 import { failureOf, SpindleError } from '../build/failure.ts';
 import { type BuildState, isEnded } from '../build/states.ts';
 import type { Clock } from '../clock/clock.ts';
@@ -40,7 +40,7 @@ export function recovered(build: Build, now: number): Build | undefined {
     const next = lost({ ...build, claim: { ...build.claim, expiresAt: now } }, now);
     return isEnded(next.state) ? next : { ...next, wakeAt: now, relays: 0 };
   }
-  if (build.outbox.length === 0 && !drivingEvent(build)) return undefined;
+  if (build.outbox.length === 0) return undefined;
   return { ...build, wakeAt: Math.max(now, build.retryAt ?? 0), relays: 0 };
 }
 

@@ -8,7 +8,7 @@ import { dirname } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
 import { keyRange } from './index-key.ts';
 import type { Collection, CollectionDefinition, Query, Store, Versioned } from './store.ts';
-import { checkDefinition, checkLimit, decodeDocument, type EncodedDocument, encodeDocument, keysOf, type OnCorrupt, unreadable } from './stored-document.ts';
+import { checkDefinition, checkLimit, decodeDocument, type EncodedDocument, encodeDocument, keysOf, type OnCorrupt, readDocument } from './stored-document.ts';
 
 export interface EmbeddedStoreOptions {
   /** The database file. Its directory is made where it is missing. SQLite keeps a second file beside it while it is open. */
@@ -464,12 +464,7 @@ function embeddedCollection<T extends { readonly id: string }>(
       await seen();
       // SQLite reads text up to a NUL, so another id than the one asked for could come back.
       if (row?.id !== id) return undefined;
-      try {
-        return decodeDocument(definition, row.body, row.version);
-      } catch (error) {
-        onCorrupt(definition.name, id, error);
-        throw unreadable(definition.name, id, error);
-      }
+      return readDocument(definition, id, row, onCorrupt);
     },
     async insert(document) {
       check();

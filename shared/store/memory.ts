@@ -2,7 +2,7 @@
 import { SpindleError } from '../build/failure.ts';
 import { compareText, keyRange } from './index-key.ts';
 import type { Collection, CollectionDefinition, Query, Store, Versioned } from './store.ts';
-import { checkDefinition, checkLimit, decodeDocument, type EncodedDocument, encodeDocument, type OnCorrupt, unreadable } from './stored-document.ts';
+import { checkDefinition, checkLimit, decodeDocument, type EncodedDocument, encodeDocument, type OnCorrupt, readDocument } from './stored-document.ts';
 
 interface Row extends EncodedDocument {
   readonly version: number;
@@ -100,12 +100,7 @@ function memoryCollection<T extends { readonly id: string }>(
       check();
       const row = rows.get(id);
       if (!row) return undefined;
-      try {
-        return decodeDocument(definition, row.body, row.version);
-      } catch (error) {
-        onCorrupt(definition.name, id, error);
-        throw unreadable(definition.name, id, error);
-      }
+      return readDocument(definition, id, row, onCorrupt);
     },
     async insert(document) {
       check();

@@ -54,11 +54,21 @@ export function decodeDocument<T extends { readonly id: string }>(definition: Co
   return { document: definition.read(JSON.parse(body)), version };
 }
 
-/** For `get`, where leaving the document out would look as if it had never been there. */
-export function unreadable(collection: string, id: string, error: unknown): SpindleError {
-  return new SpindleError('INTERNAL', `document ${id} of ${collection} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
-    cause: error,
-  });
+/** For `get`: a document that cannot be read is reported and throws INTERNAL, since leaving it out would look as if it had never been there. */
+export function readDocument<T extends { readonly id: string }>(
+  definition: CollectionDefinition<T>,
+  id: string,
+  row: { readonly body: string; readonly version: number },
+  onCorrupt: OnCorrupt,
+): Versioned<T> {
+  try {
+    return decodeDocument(definition, row.body, row.version);
+  } catch (error) {
+    onCorrupt(definition.name, id, error);
+    throw new SpindleError('INTERNAL', `document ${id} of ${definition.name} cannot be read: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
+  }
 }
 
 export function checkLimit(limit: number): number {
