@@ -31,6 +31,33 @@ export interface KojiRpm {
   readonly isMetadataOnly: boolean;
 }
 
+/** A task's state, by Koji's numbers 0 to 5. */
+export const taskStates = ['free', 'open', 'closed', 'canceled', 'assigned', 'failed'] as const;
+
+export interface KojiTask {
+  readonly id: number;
+  /** `build`, `buildArch`, `buildSRPMFromSCM`, `image`, … */
+  readonly method: string;
+  readonly state: (typeof taskStates)[number];
+  readonly arch: string | null;
+}
+
+/** An RPM that a task left, such as a scratch build's: known by its file name alone. */
+export interface KojiTaskRpm {
+  readonly taskId: number;
+  /** `hello-1.1-1.x86_64.rpm` */
+  readonly fileName: string;
+  /** Bytes; 0 where Koji does not say. */
+  readonly size: number;
+  readonly url: string;
+}
+
+/** A build, and the tag that really holds it: with inheritance often another one than was asked for. */
+export interface KojiTagging {
+  readonly build: KojiBuild;
+  readonly tag: string;
+}
+
 /** Where an RPM can be fetched, best first. */
 interface KojiRpmFile {
   readonly url: string;
@@ -49,6 +76,20 @@ export interface Koji {
   listBuildRpms(buildIds: readonly number[], signal?: AbortSignal): Promise<readonly (readonly KojiRpm[])[]>;
   /** The sigkeys, 8 lower-case hex digits each, that each RPM was signed with. */
   listSigkeys(rpmIds: readonly number[], signal?: AbortSignal): Promise<readonly (readonly string[])[]>;
+  /** Undefined: Koji has no such task. */
+  getTasks(taskIds: readonly number[], signal?: AbortSignal): Promise<readonly (KojiTask | undefined)[]>;
+  /** The RPMs that each task and the tasks below it left, sources too, each file name once. */
+  listTaskRpms(taskIds: readonly number[], signal?: AbortSignal): Promise<readonly (readonly KojiTaskRpm[])[]>;
+  /** The complete builds that each task made; none for a scratch task. */
+  listTaskBuilds(taskIds: readonly number[], signal?: AbortSignal): Promise<readonly (readonly KojiBuild[])[]>;
+  /** For each tag the tags that it inherits from, nearest first, without itself. Undefined: Koji has no such tag. */
+  getInheritance(tags: readonly string[], signal?: AbortSignal): Promise<readonly (readonly string[] | undefined)[]>;
+  /** For each tag the latest build of each package that is tagged right there, last tagged first: not what it inherits. An unknown tag has none. */
+  listTagged(tags: readonly string[], signal?: AbortSignal): Promise<readonly (readonly KojiTagging[])[]>;
+  /** For each source package its latest build in the tag, inheritance included; undefined where there is none. An unknown tag has none. */
+  getLatestBuilds(tag: string, packages: readonly string[], signal?: AbortSignal): Promise<readonly (KojiTagging | undefined)[]>;
+  /** For each build (by id) the names of all tags that hold it. */
+  listTags(buildIds: readonly number[], signal?: AbortSignal): Promise<readonly (readonly string[])[]>;
   /** Signed copies in the order of `sigkeys`, then the unsigned file. Asks nobody. */
   filesOf(build: KojiBuild, rpm: KojiRpm, sigkeys: readonly string[]): readonly KojiRpmFile[];
 }
