@@ -8,6 +8,8 @@ export interface ProgramRequest {
   readonly env?: Readonly<Record<string, string>>;
   /** Written to standard input, which is then closed. */
   readonly stdin?: string;
+  /** Standard input stays open for `RunningProgram.write` until the program ends; then `stdin` is left out. */
+  readonly keepsInput?: boolean;
   /** After this the whole process group is ended. */
   readonly deadlineMs: number;
   /** Fires on cancel and stop: the whole group gets SIGTERM, then SIGKILL after the adapter's bound. */
@@ -36,6 +38,8 @@ export interface ProgramResult {
 
 export interface RunningProgram {
   readonly pid: number | undefined;
+  /** Sends to standard input, where it was kept open. Nothing happens where the program has gone, or does not read: its end says so. */
+  write(text: string): void;
   /** Ends the whole group and resolves with the result. */
   stop(): Promise<ProgramResult>;
   readonly ended: Promise<ProgramResult>;

@@ -7,9 +7,9 @@ import type { ProgramRequest, ProgramResult, Programs, RunningProgram } from './
 
 /**
  * Plays one run of a tool. Its `stdout` and `stderr` are also given to `onLine`, after it has returned; lines that must come earlier it gives to
- * `request.onLine` itself, and leaves out of its result. `request.signal` fires on cancel, deadline and stop; after that its result counts no more.
+ * `request.onLine` itself, and leaves out of its result. `input` has what is written to it, one text at a time, until it is ended. `request.signal` fires on cancel, deadline and stop; after that its result counts no more.
  */
-export type SimulatedProgram = (request: ProgramRequest) => Promise<Partial<ProgramResult>>;
+export type SimulatedProgram = (request: ProgramRequest, input: AsyncIterable<string>) => Promise<Partial<ProgramResult>>;
 
 export function simulatedPrograms(handlers: Readonly<Record<string, SimulatedProgram>>, clock: Clock): Programs {
   const start = async (request: ProgramRequest): Promise<RunningProgram> => {
@@ -29,9 +29,24 @@ export function simulatedPrograms(handlers: Readonly<Record<string, SimulatedPro
     const abort = () => ending.abort(request.signal?.reason);
     request.signal?.addEventListener('abort', abort, { once: true });
 
+    const written: string[] = [];
+    let wake: () => void = () => {};
+    const input = (async function* () {
+      for (;;) {
+        const text = written.shift();
+        if (text !== undefined) yield text;
+        else if (ending.signal.aborted) return;
+        else
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+      }
+    })();
+    ending.signal.addEventListener('abort', () => wake(), { once: true });
+
     const finish = async (): Promise<ProgramResult> => {
       try {
-        const played = handler({ ...request, signal: ending.signal });
+        const played = handler({ ...request, signal: ending.signal }, input);
         played.catch(() => {});
         const result = await Promise.race([played, cut]);
         const base = { exitCode: 0, signal: null, stdout: '', stderr: '', truncated: false, durationMs: clock.now() - startedAt };
@@ -47,6 +62,11 @@ export function simulatedPrograms(handlers: Readonly<Record<string, SimulatedPro
     return {
       pid: undefined,
       ended,
+      write: (text) => {
+        if (!request.keepsInput) return;
+        written.push(text);
+        wake();
+      },
       stop: () => {
         ending.abort(stopped);
         return ended;

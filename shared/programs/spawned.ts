@@ -101,7 +101,7 @@ function launch(
   const stderr = keepLast(bytesMax);
   const child = spawn(command, args, {
     detached: true,
-    stdio: [request.stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    stdio: [request.stdin === undefined && !request.keepsInput ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     env: { LC_ALL: 'C.UTF-8', ...request.env, PATH: path },
     ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
   });
@@ -177,6 +177,9 @@ function launch(
       started({
         pid,
         ended,
+        write: (text) => {
+          if (request.keepsInput && child.stdin?.writable) child.stdin.write(text);
+        },
         stop: () => {
           end({ kind: 'stop' });
           return ended;

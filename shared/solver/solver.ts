@@ -114,6 +114,8 @@ export const SolverAnswer = z.discriminatedUnion('outcome', [
     problems: z.array(z.array(text)),
     /** What a repository that the request leaves off would have had for a requirement that nothing provides, by the requirement. */
     hints: z.array(z.object({ requirement: text, elsewhere: z.array(Elsewhere).max(10) })),
+    /** Why packages that libsolv calls "filtered out" are out of the question; `set`: the label of what stands in their place. */
+    filtered: z.array(z.object({ nevra: text, reason: z.enum(['excluded', 'replaced', 'disabled']), set: text.nullable() })),
   }),
 ]);
 export type SolverAnswer = z.infer<typeof SolverAnswer>;

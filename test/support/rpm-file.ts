@@ -22,6 +22,7 @@ function section(entries: readonly Entry[]): Buffer {
   const store: Uint8Array[] = [];
   let offset = 0;
   for (const [tag, type, count, value] of entries) {
+    // Numbers stand at multiples of their size.
     const padding = type === 4 ? (4 - (offset % 4)) % 4 : 0;
     if (padding > 0) store.push(Buffer.alloc(padding));
     offset += padding;
@@ -32,6 +33,19 @@ function section(entries: readonly Entry[]): Buffer {
   return Buffer.concat([int32(0x8eade801), int32(0), int32(entries.length), int32(offset), ...index, ...store]);
 }
 
+/** Three arrays side by side: names, how to compare (8: equal), versions. */
+function dependencies(
+  all: readonly (readonly [name: string, version: string, flags: number])[],
+  tags: { readonly names: number; readonly flags: number; readonly versions: number },
+): readonly Entry[] {
+  if (all.length === 0) return [];
+  return [
+    [tags.flags, 4, all.length, Buffer.concat(all.map(([, , flags]) => int32(flags)))],
+    [tags.names, 8, all.length, Buffer.concat(all.map(([name]) => text(name)))],
+    [tags.versions, 8, all.length, Buffer.concat(all.map(([, version]) => text(version)))],
+  ];
+}
+
 export interface RpmFileOptions {
   readonly payload?: string;
   /** Stands in a signed copy only: makes another file of the same package. */
@@ -39,18 +53,28 @@ export interface RpmFileOptions {
   readonly sourceRpm?: string;
   /** Makes the header that much longer. */
   readonly headerPadding?: number;
+  /** Capabilities by name, beside the package's own name and version. */
+  readonly provides?: readonly string[];
+  readonly requires?: readonly string[];
 }
 
 export function rpmFile({ name, epoch, version, release, arch }: Nevra, options: RpmFileOptions = {}): RpmFile {
   const isSource = arch === 'src';
+  const evr = `${epoch === 0 ? '' : `${epoch}:`}${version}-${release}`;
+  const provided = [[name, evr, 8] as const, ...(options.provides ?? []).map((each) => [each, '', 0] as const)];
+  const required = (options.requires ?? []).map((each) => [each, '', 0] as const);
   const strings: readonly Entry[] = [
     [1000, 6, 1, text(name)],
     [1001, 6, 1, text(version)],
     [1002, 6, 1, text(release)],
     ...(epoch === 0 ? [] : [[1003, 4, 1, int32(epoch)] as const]),
     [1005, 6, 1, text('x'.repeat(options.headerPadding ?? 0))],
+    [1009, 4, 1, int32(1000)],
+    [1021, 6, 1, text('linux')],
     [1022, 6, 1, text(isSource ? 'x86_64' : arch)],
     ...(isSource ? [] : [[1044, 6, 1, text(options.sourceRpm ?? `${name}-${version}-${release}.src.rpm`)] as const]),
+    ...dependencies(required, { names: 1049, flags: 1048, versions: 1050 }),
+    ...dependencies(provided, { names: 1047, flags: 1112, versions: 1113 }),
   ];
   const signed = Buffer.concat([section(strings), Buffer.from(options.payload ?? `the payload of ${name}`)]);
   const payloadHash = createHash('md5').update(signed).digest();
@@ -60,7 +84,9 @@ export function rpmFile({ name, epoch, version, release, arch }: Nevra, options:
   ]);
   const lead = Buffer.alloc(96);
   lead.writeUInt32BE(0xedabeedb);
+  lead.writeUInt8(3, 4);
   lead.writeUInt16BE(isSource ? 1 : 0, 6);
+  lead.writeUInt16BE(5, 78);
   const padding = Buffer.alloc((8 - ((lead.length + signature.length) % 8)) % 8);
   const bytes = new Uint8Array(Buffer.concat([lead, signature, padding, signed]));
   return { bytes, sha256: createHash('sha256').update(bytes).digest('hex'), payloadHash: payloadHash.toString('hex') };
