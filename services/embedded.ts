@@ -13,11 +13,12 @@ import { buildStates } from '../shared/build/states.ts';
 import { buildLogs } from '../shared/build-log/build-log.ts';
 import { imageBuilderQueue, pipelineTopology, stageQueue } from '../shared/bus/topology.ts';
 import { type Config, ConfigProblem, readConfig, withPort } from '../shared/config/config.ts';
-import { kojiHub } from '../shared/koji/hub.ts';
 import { createLog, type Log } from '../shared/log/log.ts';
 import type { Programs } from '../shared/programs/programs.ts';
 import { loadReleases, ReleasesProblem } from '../shared/releases/load.ts';
 import type { ReleasesFile } from '../shared/releases/releases.ts';
+import { repositoryCollection } from '../shared/releases/repository-collection.ts';
+import { remoteClients } from '../shared/resolution/remote-clients.ts';
 import type { Resolution } from '../shared/resolution/resolution.ts';
 import { chooseEngine, resolveRequest } from '../shared/resolution/resolve.ts';
 import { leadership, leaseCollection } from '../shared/stage/leadership.ts';
@@ -73,7 +74,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   const releases = loaded.fill(site ? { SAMPLE_SITE: site.url } : {});
   const allow = site ? [new URL(site.url).host] : [];
   const adapters = await openAdapters(config, life, { clock, programs, logger, worker, version, allow });
-  const { store, bus, files, mail, workspaces, egress } = adapters;
+  const { store, bus, files, mail, workspaces, egress, solver } = adapters;
   // From here on the state directory is ours alone.
   const sampleReady = site ? prepareSample(config, site, programs, life, logger) : undefined;
 
@@ -104,7 +105,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     { queues: [stageQueue('notifier', 'build.ended')] },
   );
   life.add('notifier', () => notifier.stop());
-  for (const stage of pipelineStages({ virtualMachines: qemuMachines({ programs, clock }) }).toReversed()) {
+  for (const stage of pipelineStages({ virtualMachines: qemuMachines({ programs, clock }), solver }).toReversed()) {
     const isBuilder = stage.name === 'image-builder';
     const queues = isBuilder ? builderQueues(releases) : [stageQueue(stage.name, stage.consumes.type)];
     const running = await runStage(stage, runtime, { queues, ...(isBuilder ? { slots: config.builderSlots } : {}) });
@@ -127,6 +128,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     publicUrl: config.publicUrl,
     listenHost: config.listen.host,
     resolve: (request, signal) => dryRun(request, signal, adapters, releases),
+    packages: (release, arch, signal) => solver.index(repositoryCollection(release, arch), { signal }),
     onQueued: () => scheduler?.poke(),
   });
   const url = await app.listen({ host: config.listen.host, port: config.listen.port });
@@ -231,7 +233,7 @@ async function dryRun(request: SingleBuildRequest, signal: AbortSignal, adapters
   const release = releases.releases.find(({ id }) => id === request.release);
   if (!release) throw new SpindleError('RELEASE_UNKNOWN', `release: there is no release ${request.release} here`);
   const workspace = await adapters.workspaces.create('dry-run');
-  const ports = { ...adapters, koji: (koji: { readonly hub: string; readonly files: string }) => kojiHub({ ...koji, egress: adapters.egress }) };
+  const ports = { ...adapters, ...remoteClients(adapters) };
   try {
     return await resolveRequest({
       request,

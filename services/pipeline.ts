@@ -1,5 +1,6 @@
 /** All stages in their order. The embedded service, the simulation and the tests read it; services never import it. */
 import type { Engine, ImageType } from '../shared/build/request.ts';
+import type { Solver } from '../shared/solver/solver.ts';
 import { bootTest } from './boot-test/service.ts';
 import type { VirtualMachines } from './boot-test/virtual-machine.ts';
 import { kiwi } from './image-builder/engines/kiwi.ts';
@@ -15,6 +16,6 @@ export const servedEngines: Readonly<Partial<Record<Engine, readonly ImageType[]
   engines.map(({ name, imageTypes }) => [name, imageTypes]),
 );
 
-export function pipelineStages({ virtualMachines }: { readonly virtualMachines: VirtualMachines }) {
-  return [resolver, sideRepo, imageBuilder({ engines }), bootTest({ virtualMachines }), uploader] as const;
+export function pipelineStages({ virtualMachines, solver }: { readonly virtualMachines: VirtualMachines; readonly solver: Solver }) {
+  return [resolver({ solver }), sideRepo, imageBuilder({ engines }), bootTest({ virtualMachines }), uploader] as const;
 }

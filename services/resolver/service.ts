@@ -2,37 +2,41 @@
 import { SpindleError } from '../../shared/build/failure.ts';
 import { BuildFailed, BuildRequested, BuildResolved } from '../../shared/events/catalog.ts';
 import { readContentText, storeContent } from '../../shared/files/content.ts';
-import { kojiHub } from '../../shared/koji/hub.ts';
+import { remoteClients } from '../../shared/resolution/remote-clients.ts';
 import { Resolution } from '../../shared/resolution/resolution.ts';
 import { chooseEngine, resolveRequest } from '../../shared/resolution/resolve.ts';
+import type { Solver } from '../../shared/solver/solver.ts';
 import { defineStage } from '../../shared/stage/stage.ts';
 
-export const resolver = defineStage({
-  name: 'resolver',
-  state: 'resolving',
-  consumes: BuildRequested,
-  emits: [BuildResolved, BuildFailed],
-  long: false,
-  limits: { concurrency: 8, attemptsMax: 6, deadlineMs: 10 * 60_000 },
+const resolutionBytesMax = 64 * 1024 * 1024;
 
-  async handle(_event, context) {
-    const { request, releases, clock, files, programs, egress, log, progress, signal } = context;
-    const release = releases.releases.find(({ id }) => id === request.release);
-    if (!release) {
-      throw new SpindleError(
-        'RELEASE_UNKNOWN',
-        `release: there is no release ${request.release} here any more; the releases are ${releases.releases.map(({ id }) => id).join(', ')}`,
-      );
-    }
-    const engine = chooseEngine(request, release);
-    if (context.pinnedResolution) {
-      const pinned = Resolution.parse(JSON.parse(await readContentText(files, context.pinnedResolution)));
-      log('resolver', `the same ${pinned.packages.length} packages as in the build that this one repeats`);
-      return BuildResolved({ arch: request.arch, imageType: request.imageType, engine, resolution: context.pinnedResolution });
-    }
-    const ports = { clock, files, programs, egress, koji: (koji: { readonly hub: string; readonly files: string }) => kojiHub({ ...koji, egress }) };
-    const resolution = await resolveRequest({ request, release, engine, ports, workspace: await context.workspace(), log, progress, signal });
-    const stored = await storeContent(files, JSON.stringify(resolution));
-    return BuildResolved({ arch: request.arch, imageType: request.imageType, engine, resolution: stored });
-  },
-});
+export const resolver = ({ solver }: { readonly solver: Solver }) =>
+  defineStage({
+    name: 'resolver',
+    state: 'resolving',
+    consumes: BuildRequested,
+    emits: [BuildResolved, BuildFailed],
+    long: false,
+    limits: { concurrency: 8, attemptsMax: 6, deadlineMs: 10 * 60_000 },
+
+    async handle(_event, context) {
+      const { request, releases, clock, files, egress, log, progress, signal } = context;
+      const release = releases.releases.find(({ id }) => id === request.release);
+      if (!release) {
+        throw new SpindleError(
+          'RELEASE_UNKNOWN',
+          `release: there is no release ${request.release} here any more; the releases are ${releases.releases.map(({ id }) => id).join(', ')}`,
+        );
+      }
+      const engine = chooseEngine(request, release);
+      if (context.pinnedResolution) {
+        const pinned = Resolution.parse(JSON.parse(await readContentText(files, context.pinnedResolution, resolutionBytesMax)));
+        log('resolver', `the same ${pinned.packages.length} packages as in the build that this one repeats`);
+        return BuildResolved({ arch: request.arch, imageType: request.imageType, engine, resolution: context.pinnedResolution });
+      }
+      const ports = { clock, files, egress, solver, ...remoteClients({ egress, clock }) };
+      const resolution = await resolveRequest({ request, release, engine, ports, workspace: await context.workspace(), log, progress, signal });
+      const stored = await storeContent(files, JSON.stringify(resolution));
+      return BuildResolved({ arch: request.arch, imageType: request.imageType, engine, resolution: stored });
+    },
+  });

@@ -29,5 +29,12 @@ export interface Egress {
    * Streams the body of a 200 into a new file at `path` (removed again on any error) and hashes it on the way. With any other status nothing is written, and the size is 0.
    */
   download(request: EgressRequest, path: string): Promise<EgressAnswer & { readonly sha256: string; readonly size: number }>;
+  /**
+   * Asks for the first `bytes` bytes and takes no more than that, whether the host knows ranges (206) or sends the whole (200). With any other status the content is empty. `totalSize`: of the whole
+   * file, where the host says so.
+   */
+  fetchStart(
+    request: Omit<EgressRequest, 'bytesMax'> & { readonly bytes: number },
+  ): Promise<EgressAnswer & { readonly content: Uint8Array; readonly totalSize: number | undefined }>;
   close(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /** The egress port over HTTP: checks every address before it connects to exactly that one, and bounds redirects, sizes and time. */
 import { createHash } from 'node:crypto';
-import { lookup } from 'node:dns/promises';
+import { lookup as dnsLookup } from 'node:dns/promises';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { Agent, buildConnector, type Dispatcher } from 'undici';
@@ -8,6 +8,7 @@ import { SpindleError } from '../build/failure.ts';
 import { addressPolicy } from './address-policy.ts';
 import type { Egress, EgressAnswer, EgressRequest } from './egress.ts';
 import { display, firstHop, type Hop, nextHop, redirectsMax } from './redirect.ts';
+import { startRequest, totalSizeOf } from './start-of-file.ts';
 
 export interface HttpEgressOptions {
   /** Honest: `<service>/<version> (+contact)`. Never a browser's. */
@@ -18,6 +19,8 @@ export interface HttpEgressOptions {
   /** Without any byte for so long, the other side counts as gone. */
   readonly silenceMsMax?: number;
   readonly connectionsPerHostMax?: number;
+  /** Every address of a name; the system's own way of finding them where left out. */
+  readonly lookup?: (hostname: string) => Promise<readonly string[]>;
 }
 
 export function httpEgress(options: HttpEgressOptions): Egress {
@@ -95,6 +98,21 @@ export function httpEgress(options: HttpEgressOptions): Egress {
         }
         return { ...answer, sha256: hash.digest('hex'), size };
       }),
+    fetchStart: ({ bytes, ...request }) =>
+      exchange(startRequest({ ...request, bytes }), async (answer, body) => {
+        const totalSize = totalSizeOf(answer);
+        const chunks: Buffer[] = [];
+        let left = answer.status === 200 || answer.status === 206 ? bytes : 0;
+        if (left > 0) {
+          for await (const chunk of body) {
+            chunks.push(chunk.subarray(0, left));
+            left -= chunk.byteLength;
+            // What a host sends beyond that is left on the wire; an answer that ends here is read to its end, so that its connection serves again.
+            if (left < 0 || (left === 0 && answer.status === 200 && totalSize !== bytes)) break;
+          }
+        }
+        return { ...answer, content: Buffer.concat(chunks), totalSize };
+      }),
     close: async () => {
       closed = true;
       await agent.destroy();
@@ -102,14 +120,16 @@ export function httpEgress(options: HttpEgressOptions): Egress {
   };
 }
 
+const systemLookup = async (hostname: string): Promise<readonly string[]> => (await dnsLookup(hostname, { all: true })).map(({ address }) => address);
+
 /** Resolves a name itself, checks every address of it, and connects to one that it checked: a name that changes between check and connect gains nothing. */
-function checkedConnector({ allow, connectTimeoutMs = 10_000 }: HttpEgressOptions): buildConnector.connector {
+function checkedConnector({ allow, connectTimeoutMs = 10_000, lookup = systemLookup }: HttpEgressOptions): buildConnector.connector {
   const policy = addressPolicy(allow);
   const connect = buildConnector({ timeout: connectTimeoutMs });
 
   const addressesOf = async (hostname: string, port: number): Promise<readonly string[]> => {
     const literal = hostname.replace(/^\[|\]$/g, '');
-    const addresses = isIP(literal) ? [literal] : (await lookup(literal, { all: true })).map(({ address }) => address);
+    const addresses = isIP(literal) ? [literal] : await lookup(literal);
     if (policy.isNamed(hostname, port)) return addresses;
     for (const address of addresses) {
       const refusal = policy.refusal(address);

@@ -4,6 +4,7 @@ import { SpindleError } from '../build/failure.ts';
 import type { Clock } from '../clock/clock.ts';
 import type { Egress, EgressAnswer, EgressRequest } from './egress.ts';
 import { display, firstHop, type Hop, nextHop, redirectsMax } from './redirect.ts';
+import { startRequest, totalSizeOf } from './start-of-file.ts';
 
 export interface SimulatedAnswer {
   /** 200 where left out. */
@@ -77,6 +78,12 @@ export function simulatedEgress({ routes, clock, write }: SimulatedEgressOptions
         write(path, written);
       }
       return { ...answer, sha256: createHash('sha256').update(written).digest('hex'), size: written.byteLength };
+    },
+    fetchStart: async ({ bytes, ...request }) => {
+      const { content, ...answer } = await exchange(startRequest({ ...request, bytes }));
+      const totalSize = totalSizeOf(answer) ?? (answer.status === 200 ? content.byteLength : undefined);
+      const isThere = answer.status === 200 || answer.status === 206;
+      return { ...answer, content: isThere ? content.subarray(0, bytes) : new Uint8Array(), totalSize };
     },
     close: async () => {
       closed = true;

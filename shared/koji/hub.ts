@@ -1,11 +1,13 @@
 /** The Koji port on a real hub: XML-RPC over the egress port, all questions batched into multiCalls. Reads only, never logs in. */
 import { z } from 'zod';
 import { failureKinds, SpindleError } from '../build/failure.ts';
+import type { Clock } from '../clock/clock.ts';
 import type { Egress } from '../egress/egress.ts';
-import { parseNvr } from '../fedora/nvr.ts';
-import { buildStates, type Koji, type KojiBuild, type KojiRpm } from './koji.ts';
-import { isPlausible, rpmPath } from './paths.ts';
-import { decodeResponse, encodeCall, readFault, XmlRpcError, type XmlRpcFault, type XmlRpcValue } from './xml-rpc.ts';
+import { parseNevra, parseNvr } from '../fedora/nvr.ts';
+import type { Koji, KojiTagging, KojiTaskRpm } from './koji.ts';
+import { rpmPath, taskFilePath } from './paths.ts';
+import { Build, Descendents, Inheritance, Rpm, Signature, Tag, TaggedBuild, Task, TaskOutput } from './records.ts';
+import { decodeResponse, encodeCall, readFault, withKeywords, XmlRpcError, type XmlRpcFault, type XmlRpcValue } from './xml-rpc.ts';
 
 export interface KojiHubOptions {
   /** `https://…/kojihub` */
@@ -13,6 +15,8 @@ export interface KojiHubOptions {
   /** What stands before `/packages/…` in the URLs of files. */
   readonly files: string;
   readonly egress: Egress;
+  /** With it, a hub that does not answer is asked again, twice at most. */
+  readonly clock?: Pick<Clock, 'sleep'>;
   readonly deadlineMs?: number;
   readonly answerBytesMax?: number;
 }
@@ -22,63 +26,20 @@ const callsMax = 2000;
 // A kernel build has some hundred RPMs of 1.5 kB each.
 const listCallsMax = 200;
 
+/** Lists of a tag's builds are long. */
+const tagCallsMax = 10;
+const buildsOfTagMax = 2000;
+const taskBuildsMax = 20;
+const pausesMs = [500, 2000];
+
 const genericError = 1000;
 const serverOffline = 1014;
-
-const count = z.number().int().nonnegative();
-const epoch = count.nullable().transform((value) => value ?? 0);
-
-const Build = z
-  .object({
-    id: count.optional(),
-    build_id: count.optional(),
-    nvr: z.string(),
-    name: z.string(),
-    version: z.string(),
-    release: z.string(),
-    epoch,
-    state: z
-      .number()
-      .int()
-      .min(0)
-      .max(buildStates.length - 1),
-    volume_name: z.string().nullish(),
-  })
-  .transform(({ id, build_id, state, volume_name, ...build }, context): KojiBuild => {
-    const known = id ?? build_id;
-    const volume = volume_name === 'DEFAULT' ? null : (volume_name ?? null);
-    const stateName = buildStates[state];
-    if (known === undefined || stateName === undefined) context.addIssue({ code: 'custom', message: 'has no build id' });
-    if (!isPlausible({ ...build, arch: 'noarch' }) || (volume !== null && !/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(volume))) {
-      context.addIssue({ code: 'custom', message: `names ${build.nvr.slice(0, 100)} in a way that Koji does not allow` });
-    }
-    return { ...build, id: known ?? 0, state: stateName ?? 'deleted', volume };
-  });
-
-const Rpm = z
-  .object({
-    id: count,
-    name: z.string(),
-    version: z.string(),
-    release: z.string(),
-    epoch,
-    arch: z.string(),
-    size: count.nullish().transform((value) => value ?? 0),
-    payloadhash: z.string().nullish(),
-    metadata_only: z.boolean().nullish(),
-  })
-  .transform(({ payloadhash, metadata_only, ...rpm }, context): KojiRpm => {
-    if (!isPlausible(rpm))
-      context.addIssue({ code: 'custom', message: `names an RPM ${JSON.stringify(rpm.name.slice(0, 100))} in a way that Koji does not allow` });
-    const hash = payloadhash?.toLowerCase();
-    return { ...rpm, payloadHash: hash && /^[0-9a-f]{32}$/.test(hash) ? hash : null, isMetadataOnly: metadata_only ?? false };
-  });
-
-const Signature = z.object({ sigkey: z.string() });
+/** A task's state that has files to show. */
+const closed = 2;
 
 type Question = readonly [method: string, ...args: XmlRpcValue[]];
 
-export function kojiHub({ hub, files, egress, deadlineMs = 120_000, answerBytesMax = 64 * 1024 * 1024 }: KojiHubOptions): Koji {
+export function kojiHub({ hub, files, egress, clock, deadlineMs = 120_000, answerBytesMax = 64 * 1024 * 1024 }: KojiHubOptions): Koji {
   const unreachable = (why: string, cause?: unknown) =>
     new SpindleError('KOJI_UNREACHABLE', `Koji at ${hub} ${why}; this says nothing about the builds, so try again later`, { cause });
 
@@ -89,7 +50,7 @@ export function kojiHub({ hub, files, egress, deadlineMs = 120_000, answerBytesM
       : new SpindleError('KOJI_FAULT', `Koji at ${hub} answered with fault ${fault.code}: ${text}`);
   };
 
-  const send = async (call: string, signal: AbortSignal | undefined): Promise<XmlRpcValue> => {
+  const sendOnce = async (call: string, signal: AbortSignal | undefined): Promise<XmlRpcValue> => {
     const headers = { 'content-type': 'text/xml' };
     const request = { url: hub, method: 'POST' as const, headers, body: call, bytesMax: answerBytesMax, deadlineMs, ...(signal ? { signal } : {}) };
     const answer = await egress.fetchText(request).catch((error: unknown) => {
@@ -108,6 +69,19 @@ export function kojiHub({ hub, files, egress, deadlineMs = 120_000, answerBytesM
     } catch (error) {
       if (error instanceof XmlRpcError) throw unreachable(`answered with something that ${error.message}`, error);
       throw error;
+    }
+  };
+
+  /** Only silence is worth another try: a hub that answered, answered. */
+  const send = async (call: string, signal: AbortSignal | undefined): Promise<XmlRpcValue> => {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await sendOnce(call, signal);
+      } catch (error) {
+        const pauseMs = pausesMs[attempt];
+        if (!clock || pauseMs === undefined || !(error instanceof SpindleError) || error.code !== 'KOJI_UNREACHABLE') throw error;
+        await clock.sleep(pauseMs, signal);
+      }
     }
   };
 
@@ -133,6 +107,12 @@ export function kojiHub({ hub, files, egress, deadlineMs = 120_000, answerBytesM
     if (parsed.success) return parsed.data;
     const issue = parsed.error.issues[0];
     throw new SpindleError('KOJI_FAULT', `Koji at ${hub} answered ${what} in an unknown form: ${issue?.path.join('.')} ${issue?.message}`);
+  };
+
+  const taggings = (answer: XmlRpcValue | XmlRpcFault, what: string): readonly KojiTagging[] => {
+    const builds = read(z.array(Build), answer, what);
+    const tags = read(z.array(TaggedBuild), answer, what);
+    return builds.map((build, index) => ({ build, tag: tags[index] ?? '' }));
   };
 
   return {
@@ -172,6 +152,100 @@ export function kojiHub({ hub, files, egress, deadlineMs = 120_000, answerBytesM
         ),
       );
     },
+    getTasks: async (taskIds, signal) => {
+      const answers = await ask(
+        taskIds.map((id) => ['getTaskInfo', id]),
+        callsMax,
+        signal,
+      );
+      return answers.map((answer, index) => (answer === null || isUnknown(answer) ? undefined : read(Task, answer, `getTaskInfo ${taskIds[index]}`)));
+    },
+    listTaskRpms: async (taskIds, signal) => {
+      const below = await ask(
+        taskIds.map((id) => ['getTaskDescendents', id]),
+        listCallsMax,
+        signal,
+      );
+      const families = taskIds.map((id, index) => [
+        id,
+        ...Object.values(read(Descendents, below[index] ?? null, `getTaskDescendents ${id}`))
+          .flat()
+          .filter(({ state }) => state === closed)
+          .map((task) => task.id),
+      ]);
+      const members = [...new Set(families.flat())];
+      const answers = await ask(
+        members.map((id) => ['listTaskOutput', id, withKeywords({ stat: true, all_volumes: true })]),
+        listCallsMax,
+        signal,
+      );
+      const outputs = new Map(members.map((id, index) => [id, read(TaskOutput, answers[index] ?? null, `listTaskOutput ${id}`)]));
+      return families.map((family) => {
+        const found = new Map<string, KojiTaskRpm>();
+        for (const taskId of family) {
+          for (const [fileName, volumes] of Object.entries(outputs.get(taskId) ?? {})) {
+            const [volume = 'DEFAULT', stat] = Object.entries(volumes)[0] ?? [];
+            if (!fileName.endsWith('.rpm') || parseNevra(fileName.slice(0, -'.rpm'.length)) === undefined || found.has(fileName)) continue;
+            const url = `${files.replace(/\/+$/, '')}/${taskFilePath(taskId, fileName, volume === 'DEFAULT' ? null : volume)}`;
+            found.set(fileName, { taskId, fileName, size: stat?.st_size ?? 0, url });
+          }
+        }
+        return [...found.values()];
+      });
+    },
+    listTaskBuilds: async (taskIds, signal) => {
+      const answers = await ask(
+        taskIds.map((id) => ['listBuilds', withKeywords({ taskID: id, queryOpts: { limit: taskBuildsMax, order: '-build_id' } })]),
+        listCallsMax,
+        signal,
+      );
+      return answers.map((answer, index) =>
+        (isUnknown(answer) ? [] : read(z.array(Build), answer, `listBuilds of task ${taskIds[index]}`)).filter(({ state }) => state === 'complete'),
+      );
+    },
+    getInheritance: async (tags, signal) => {
+      const answers = await ask(
+        tags.map((tag) => ['getFullInheritance', tag]),
+        listCallsMax,
+        signal,
+      );
+      return answers.map((answer, index) =>
+        isUnknownTag(answer) ? undefined : [...new Set(read(Inheritance, answer, `getFullInheritance ${tags[index]}`).map(({ name }) => name))],
+      );
+    },
+    listTagged: async (tags, signal) => {
+      const answers = await ask(
+        tags.map((tag) => ['listTagged', tag, withKeywords({ inherit: false, latest: true, draft: false })]),
+        tagCallsMax,
+        signal,
+      );
+      return answers.map((answer, index) => {
+        if (isUnknownTag(answer)) return [];
+        if (Array.isArray(answer) && answer.length > buildsOfTagMax) {
+          throw new SpindleError(
+            'KOJI_TAG_TOO_LARGE',
+            `the Koji tag ${tags[index]} holds ${answer.length} builds; a request takes tags of at most ${buildsOfTagMax}, such as a side tag`,
+          );
+        }
+        return taggings(answer, `listTagged ${tags[index]}`);
+      });
+    },
+    getLatestBuilds: async (tag, packages, signal) => {
+      const answers = await ask(
+        packages.map((name) => ['getLatestBuilds', tag, withKeywords({ package: name })]),
+        listCallsMax,
+        signal,
+      );
+      return answers.map((answer, index) => (isUnknownTag(answer) ? undefined : taggings(answer, `getLatestBuilds ${tag} ${packages[index]}`)[0]));
+    },
+    listTags: async (buildIds, signal) => {
+      const answers = await ask(
+        buildIds.map((id) => ['listTags', withKeywords({ build: id })]),
+        listCallsMax,
+        signal,
+      );
+      return answers.map((answer, index) => (isUnknown(answer) ? [] : read(z.array(Tag), answer, `listTags ${buildIds[index]}`).map(({ name }) => name)));
+    },
     filesOf: (build, rpm, sigkeys) => [...sigkeys, null].map((sigkey) => ({ url: `${files.replace(/\/+$/, '')}/${rpmPath(build, rpm, sigkey)}`, sigkey })),
   };
 }
@@ -188,4 +262,8 @@ class Fault implements XmlRpcFault {
 
 function isUnknown(answer: XmlRpcValue | XmlRpcFault): boolean {
   return answer instanceof Fault && answer.code === genericError && /^(No such build|invalid format|Invalid NVR|No matching build)/i.test(answer.text);
+}
+
+function isUnknownTag(answer: XmlRpcValue | XmlRpcFault): boolean {
+  return answer instanceof Fault && answer.code === genericError && /^(No such tag|Invalid tagInfo|No matching tag)/i.test(answer.text);
 }

@@ -17,3 +17,9 @@ export function rpmPath(build: BuildPlace, rpm: RpmPlace, sigkey: string | null)
 export function isPlausible({ name, version, release, arch }: RpmPlace): boolean {
   return parseNvr(`${name}-${version}-${release}`) !== undefined && /^[a-z0-9_]{1,16}$/.test(arch);
 }
+
+/** Where a task leaves its files: the modulus is not padded (koji/__init__.py, taskrelpath). */
+export function taskFilePath(taskId: number, fileName: string, volume: string | null): string {
+  const place = volume === null ? [] : ['vol', volume];
+  return [...place, 'work', 'tasks', String(taskId % 10_000), String(taskId), fileName].map(encodeURIComponent).join('/');
+}

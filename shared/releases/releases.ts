@@ -22,12 +22,27 @@ export const Release = z.strictObject({
   arches: z.array(z.string()).min(1),
   /** `$releasever` in repository URLs, where it is not the id. */
   releasever: z.string().optional(),
+  /** The mark in the release of packages built for it, such as `fc44`: tells builds of another release. */
+  dist: z
+    .string()
+    .regex(/^[A-Za-z0-9_]+$/)
+    .optional(),
+  /** The last day, `YYYY-MM-DD`, on which it is built. */
+  eol: z.iso.date().optional(),
   repositories: z.array(RepositoryDefinition).min(1),
   koji: z
     .strictObject({
       hub: z.url(),
       files: z.url(),
-      tags: z.strictObject({ stable: z.string(), updates: z.string().optional(), testing: z.string().optional() }).optional(),
+      tags: z
+        .strictObject({
+          stable: z.string(),
+          updates: z.string().optional(),
+          testing: z.string().optional(),
+        })
+        .optional(),
+      /** Tags besides those where builds are looked for that the requester may have meant: update candidates, and what waits for its push. */
+      candidateTags: z.array(z.string()).max(10).optional(),
     })
     .optional(),
   bodhi: z.strictObject({ url: z.url(), name: z.string() }).optional(),

@@ -13,7 +13,7 @@ export const ResolvedPackage = z.object({
   nevra: z.string(),
   /** `stable`: a stable repository has exactly this package. `side`: it goes to the side repository. */
   from: z.enum(['stable', 'side']),
-  /** The repository's id, or `koji`. */
+  /** The repository's id, the name of the requester's own repository, or `koji`. */
   repository: z.string(),
   /** One sentence for people: why it comes from there. */
   because: z.string(),
@@ -41,8 +41,10 @@ export const Resolution = z.object({
   requested: z.array(z.string()),
   /** Names that the requester, and the image tool, asked for (groups and capabilities resolved to packages of this set), for recipes. Sorted. */
   roots: z.array(z.string()),
-  /** The repositories that were looked into, with the revision of their metadata. */
-  repositories: z.array(z.object({ id: z.string(), role: z.string(), revision: z.string() })),
+  /** The repositories that were looked into, with the revision of their metadata and the SHA-256 of its repomd.xml. `requested`: the requester's own. */
+  repositories: z.array(z.object({ id: z.string(), role: z.string(), revision: z.string(), sha256: z.string().optional() })),
+  /** Sentences for the requester: what was left out or had no effect, though nothing failed. */
+  warnings: z.array(z.string()).default([]),
   downloadBytes: z.number().int().nonnegative(),
   installedBytes: z.number().int().nonnegative(),
 });

@@ -1,22 +1,30 @@
 /** From a request to the exact packages of its image: the one core behind the resolver service and the dry run. All effects go through ports. */
+import type { Bodhi } from '../bodhi/bodhi.ts';
 import { SpindleError } from '../build/failure.ts';
 import type { Engine, SingleBuildRequest } from '../build/request.ts';
 import { formatNevra, parseNevra } from '../fedora/nvr.ts';
 import type { Koji } from '../koji/koji.ts';
-import type { Programs } from '../programs/programs.ts';
-import { expandUrl, type Release, type RepositoryDefinition } from '../releases/releases.ts';
+import { endOfLife } from '../releases/end-of-life.ts';
+import type { Release, RepositoryDefinition } from '../releases/releases.ts';
+import { repositoryCollection } from '../releases/repository-collection.ts';
+import type { RepositorySource } from '../repositories/repositories.ts';
 import type { FetchPorts } from '../rpm/fetch-rpm.ts';
+import { looseId, type SolvedPackage, type Solver, type SolverAnswer, type UsedRepository } from '../solver/solver.ts';
 import type { Workspace } from '../workspace/workspace.ts';
 import { enginePackages } from './engine-packages.ts';
-import { type Candidate, type KojiCandidates, kojiCandidates } from './koji-candidates.ts';
+import { findSources } from './find-sources.ts';
+import { knownBuilds } from './known-builds.ts';
+import { refuseBeyondMedium, refuseBeyondNode } from './limits.ts';
+import { fetchChosen, type LoosePackages, loosePackages, requiredCandidate } from './loose-packages.ts';
 import type { Resolution, ResolvedPackage } from './resolution.ts';
-import { candidatesId, type SolvedPackage, type SolverAnswer, solve } from './solver.ts';
-import { missingError, unsolvableError } from './trouble.ts';
+import type { SourceSet } from './source-set.ts';
+import { missingError, type TroubleContext, unsolvableError } from './trouble.ts';
 
-interface ResolvePorts extends FetchPorts {
+export interface ResolvePorts extends FetchPorts {
   /** The client of a release's hub. */
   readonly koji: (koji: NonNullable<Release['koji']>) => Koji;
-  readonly programs: Programs;
+  readonly bodhi: (bodhi: NonNullable<Release['bodhi']>) => Bodhi;
+  readonly solver: Solver;
 }
 
 export interface ResolveOptions {
@@ -31,7 +39,8 @@ export interface ResolveOptions {
   readonly signal: AbortSignal;
 }
 
-const userAgent = 'spindle-resolver/1';
+/** Before the names of the requester's own repositories: so they are never taken for a release's. */
+const ownPrefix = 'own:';
 
 /** Which engine a request means. Throws IMAGE_TYPE_UNSUPPORTED where the release has none for the type. */
 export function chooseEngine(request: Pick<SingleBuildRequest, 'engine' | 'imageType'>, release: Release): Engine {
@@ -43,74 +52,87 @@ export function chooseEngine(request: Pick<SingleBuildRequest, 'engine' | 'image
 }
 
 /**
- * Every package of the image with digest, size and addresses; the RPMs of requested Koji builds are in the content store afterwards. Rejects with a SpindleError: the requester's mistakes (PACKAGE_UNKNOWN,
- * DEPENDENCIES_UNSOLVABLE, KOJI_BUILD_…, FEATURE_UNSUPPORTED and others), or what is ill outside. Harmless to repeat.
+ * Every package of the image with digest, size and addresses; the chosen RPMs of Koji builds and tasks are in the content store afterwards. Rejects with a SpindleError: the requester's mistakes
+ * (PACKAGE_UNKNOWN, DEPENDENCIES_UNSOLVABLE, KOJI_…, ADVISORY_…, RELEASE_ENDED and others), or what is ill outside. Harmless to repeat.
  */
 export async function resolveRequest(options: ResolveOptions): Promise<Resolution> {
   const { request, release, engine, ports, workspace, log, progress, signal } = options;
-  refuseUnserved(request, release);
+  refuseUnserved(options);
   const koji = release.koji ? ports.koji(release.koji) : undefined;
-  progress(0, 0, 'asking Koji');
-  const fromKoji = await kojiCandidates({ request, release, koji, ports, workspace, log, progress, signal });
-  const repositories = chosenRepositories(request, release);
+  const bodhi = release.bodhi ? ports.bodhi(release.bodhi) : undefined;
+  const say = (line: string) => log('resolver', line);
+  progress(0, 0, 'asking Koji and Bodhi');
+  const { sets, warnings } = await findSources({ request, release, koji, bodhi, log: say, signal });
+  const looseOptions = { ports, workspace, progress, signal };
+  const loose = await loosePackages(sets, looseOptions);
 
   progress(0, 0, 'solving dependencies');
-  const answer = await solve(
+  const collection = repositoryCollection(release, request.arch);
+  const enabled = enabledRepositories(request, release);
+  const further: readonly RepositorySource[] = request.sources.repositories.map(({ name, baseurl }) => ({ id: `${ownPrefix}${name}`, baseurl }));
+  const answer = await ports.solver.solve(
     {
-      arch: request.arch,
-      releasever: release.releasever ?? release.id,
-      userAgent,
-      repositories: [
-        ...repositories.map((repository) => ({ id: repository.id, ...addressOf(repository, release, request.arch) })),
-        ...(fromKoji.baseurl === undefined ? [] : [{ id: candidatesId, baseurl: fromKoji.baseurl }]),
-      ],
+      collection,
+      enabled: enabled.map(({ id }) => id),
+      further,
       install: request.packages,
       exclude: request.excludePackages,
       engine: enginePackages({ arch: request.arch, imageType: request.imageType, engine }),
-      builds: fromKoji.builds,
+      sets: loose.sets,
     },
-    ports.programs,
-    workspace,
-    signal,
+    { signal, log: say },
   );
-  const context = { releaseName: release.name, arch: request.arch, builds: fromKoji.builds, engine };
-  if (answer.outcome === 'missing') throw missingError(answer, context);
-  if (answer.outcome === 'unsolvable') throw unsolvableError(answer.problems, context);
-  if (answer.outcome === 'repository-failed') {
-    const reason = answer.problems[0]?.split('\n')[0]?.slice(0, 500);
-    throw new SpindleError('REPOSITORY_UNREACHABLE', `the metadata of a repository of ${release.name} could not be fetched: ${reason}`, {
-      details: answer.problems,
+  if (answer.outcome !== 'solved') {
+    const index = await ports.solver.index(collection, { signal });
+    const context = (known: TroubleContext['known']): TroubleContext => ({
+      releaseName: release.name,
+      arch: request.arch,
+      engine,
+      install: request.packages,
+      exclude: request.excludePackages,
+      repositories: [
+        ...release.repositories.map((repository) => ({ id: repository.id, role: repository.role, isOn: enabled.includes(repository) })),
+        ...further.map(({ id }) => ({ id, role: 'requested' as const, isOn: true })),
+      ],
+      sets: sets.map(({ label, what, rpms }) => ({ label, what, names: rpms.map(({ name }) => name) })),
+      nearest: (spec) => index.nearest(spec),
+      known,
     });
+    if (answer.outcome === 'unsolvable') throw unsolvableError(answer, context(new Map()));
+    const unknown = answer.missing.flatMap(({ spec, reason }) => (reason === 'unknown' ? [spec] : []));
+    throw missingError(answer, context(await knownBuilds(unknown, { release, koji, bodhi, clock: ports.clock, signal })));
   }
-  const resolution = resolutionOf(answer, { request, release, repositories, fromKoji });
-  if (answer.skipped.length > 0) log('resolver', `no repository has these members of the requested groups, so they are left out: ${answer.skipped.join(' ')}`);
-  const side = resolution.packages.filter(({ from }) => from === 'side');
-  log(
-    'resolver',
-    `${resolution.packages.length} packages, ${side.length} of them from the side repository; ${megabytes(resolution.downloadBytes)} to fetch, ${megabytes(resolution.installedBytes)} installed`,
-  );
-  for (const { nevra, because } of side) log('resolver', `side: ${nevra}: ${because}`);
+  refuseOddNames(answer.packages);
+  const chosen = answer.packages.flatMap((solved) => (solved.repository === looseId ? [requiredCandidate(loose.candidates, formatNevra(solved))] : []));
+  const fetched = await fetchChosen(chosen, looseOptions);
+  const resolution = resolutionOf(answer, { request, release, sets, loose, fetched, warnings });
+  refuseBeyondMedium(resolution, request.imageType);
+  refuseBeyondNode(resolution, await workspace.freeBytes());
+  tell(resolution, answer.skipped, say);
   return resolution;
 }
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
 
-/** What later versions will serve is refused by name: a source that is silently left out makes a wrong image. */
-function refuseUnserved(request: SingleBuildRequest, release: Release): void {
+function tell({ packages, downloadBytes, installedBytes, warnings }: Resolution, skipped: readonly string[], say: (line: string) => void): void {
+  if (skipped.length > 0) say(`no repository has these members of the requested groups, so they are left out: ${skipped.join(' ')}`);
+  for (const warning of warnings) say(`warning: ${warning}`);
+  const side = packages.filter(({ from }) => from === 'side');
+  say(
+    `${packages.length} packages, ${side.length} of them from the side repository; ${megabytes(downloadBytes)} to fetch, ${megabytes(installedBytes)} installed`,
+  );
+  for (const { nevra, because } of side) say(`side: ${nevra}: ${because}`);
+}
+
+/** What cannot be served is refused by name: a source that is silently left out makes a wrong image. */
+function refuseUnserved({ request, release, ports }: ResolveOptions): void {
+  const ended = endOfLife(release, ports.clock.now());
+  if (ended) throw ended;
   if (!release.arches.includes(request.arch)) {
     throw new SpindleError('ARCH_UNSUPPORTED', `arch: ${release.name} is not built for ${request.arch} here, but for ${release.arches.join(', ')}`);
   }
-  const { kojiTasks, kojiTags, advisories, repositories, rpms } = request.sources;
-  const unserved = [
-    ...Object.entries({ kojiTasks, kojiTags, advisories, repositories, rpms }).flatMap(([key, list]) => (list.length > 0 ? [`sources.${key}`] : [])),
-    ...(request.kickstart === null ? [] : ['kickstart']),
-  ];
-  if (unserved.length > 0) {
-    throw new SpindleError(
-      'FEATURE_UNSUPPORTED',
-      `${unserved.join(', ')}: this version of Spindle cannot serve that yet; name packages and sources.kojiBuilds instead`,
-    );
-  }
+  const unserved = [...(request.sources.rpms.length > 0 ? ['sources.rpms'] : []), ...(request.kickstart === null ? [] : ['kickstart'])];
+  if (unserved.length > 0) throw new SpindleError('FEATURE_UNSUPPORTED', `${unserved.join(', ')}: this version of Spindle cannot serve that yet; leave it out`);
   if (request.sources.updatesTesting && !release.repositories.some(({ role }) => role === 'updates-testing')) {
     throw new SpindleError(
       'FEATURE_UNSUPPORTED',
@@ -120,75 +142,106 @@ function refuseUnserved(request: SingleBuildRequest, release: Release): void {
 }
 
 /** The stable repositories always, the others as the request turns them on. */
-function chosenRepositories({ sources }: SingleBuildRequest, release: Release): readonly RepositoryDefinition[] {
+function enabledRepositories({ sources }: SingleBuildRequest, release: Release): readonly RepositoryDefinition[] {
   const isOn = { stable: true, updates: sources.updates, 'updates-testing': sources.updatesTesting };
   return release.repositories.filter(({ role }) => isOn[role]);
 }
 
-function addressOf({ metalink, mirrorlist, baseurl }: RepositoryDefinition, release: Release, arch: string) {
-  const expanded = (template: string) => expandUrl(template, release, arch);
-  if (metalink !== undefined) return { metalink: expanded(metalink) };
-  if (mirrorlist !== undefined) return { mirrorlist: expanded(mirrorlist) };
-  return { baseurl: expanded(baseurl ?? '') };
+/** Names become file names and addresses: whoever wrote the metadata must not choose those freely. Throws PACKAGE_MISMATCH. */
+function refuseOddNames(packages: readonly SolvedPackage[]): void {
+  for (const solved of packages) {
+    const nevra = formatNevra(solved);
+    if (parseNevra(nevra)?.name === solved.name && solved.arch.length <= 16 && nevra.length <= 400) continue;
+    throw new SpindleError(
+      'PACKAGE_MISMATCH',
+      `the repository ${shownId(solved.repository)} names a package ${JSON.stringify(nevra.slice(0, 200))}, which no RPM can be called`,
+    );
+  }
 }
 
 interface Assembly {
   readonly request: SingleBuildRequest;
   readonly release: Release;
-  readonly repositories: readonly RepositoryDefinition[];
-  readonly fromKoji: KojiCandidates;
+  readonly sets: readonly SourceSet[];
+  readonly loose: LoosePackages;
+  readonly fetched: Awaited<ReturnType<typeof fetchChosen>>;
+  readonly warnings: readonly string[];
 }
 
-function resolutionOf(answer: Extract<SolverAnswer, { outcome: 'solved' }>, { request, release, repositories, fromKoji }: Assembly): Resolution {
+type Solved = Extract<SolverAnswer, { outcome: 'solved' }> & { readonly repositories: readonly UsedRepository[] };
+
+const shownId = (id: string) => (id.startsWith(ownPrefix) ? id.slice(ownPrefix.length) : id);
+
+function resolutionOf(answer: Solved, assembly: Assembly): Resolution {
+  const { request, release, loose, sets, warnings } = assembly;
   const found = new Map(answer.repositories.map((repository) => [repository.id, repository]));
+  const roleOf = (id: string) => release.repositories.find((repository) => repository.id === id)?.role ?? 'requested';
   const packages = answer.packages.map((solved): ResolvedPackage => {
     const nevra = formatNevra(solved);
-    // Names become file names and addresses: whoever wrote the metadata must not choose those freely.
-    if (parseNevra(nevra)?.name !== solved.name || solved.arch.length > 16) {
-      throw new SpindleError(
-        'PACKAGE_MISMATCH',
-        `the repository ${solved.repository} names a package ${JSON.stringify(nevra.slice(0, 200))}, which no RPM can be called`,
-      );
-    }
-    if (solved.repository === candidatesId) return fromBuild(solved, nevra, fromKoji.candidates.get(nevra));
-    const definition = repositories.find(({ id }) => id === solved.repository);
-    const mirrors = found.get(solved.repository)?.mirrors ?? [];
-    return { ...common(solved, nevra), ...published(solved.repository, definition?.role), urls: urlsOf(solved, mirrors), sigkey: null, stored: false };
+    if (solved.repository === looseId) return fromSource(solved, nevra, assembly);
+    const urls = urlsOf(solved, found.get(solved.repository)?.mirrors ?? []);
+    return { ...published(solved, nevra), ...placeOf(solved.repository, roleOf(solved.repository)), urls, sigkey: null, stored: false };
   });
   packages.sort((a, b) => (a.nevra < b.nevra ? -1 : 1));
+  const demanded = new Set([...loose.candidates.values()].filter(({ set }) => set.rule !== 'if-missing').map((candidate) => formatNevra(candidate)));
   return {
     version: 1,
     release: release.id,
     arch: request.arch,
     packages,
-    requested: packages.filter(({ nevra }) => fromKoji.candidates.has(nevra)).map(({ nevra }) => nevra),
+    requested: packages.filter(({ nevra }) => demanded.has(nevra)).map(({ nevra }) => nevra),
     roots: answer.roots,
-    repositories: repositories.map(({ id, role }) => ({ id, role, revision: found.get(id)?.revision ?? '' })),
+    repositories: answer.repositories.map(({ id, revision, digest }) => ({ id: shownId(id), role: roleOf(id), revision, sha256: digest })),
+    warnings: [...warnings, ...unusedTags(sets, packages)],
     downloadBytes: packages.reduce((sum, { size }) => sum + size, 0),
     installedBytes: packages.reduce((sum, { installedSize }) => sum + installedSize, 0),
   };
 }
 
-function common(solved: SolvedPackage, nevra: string) {
-  const { name, epoch, version, release, arch, size, installedSize, digest, digestKind } = solved;
+/** Whoever names a tag expects something of it in the image; that nothing needs it is no mistake, but has to be said. */
+function unusedTags(sets: readonly SourceSet[], packages: readonly ResolvedPackage[]): readonly string[] {
+  const chosen = new Set(packages.map(({ nevra }) => nevra));
+  return sets
+    .filter(({ rule, rpms }) => rule === 'preferred' && !rpms.some((rpm) => chosen.has(formatNevra(rpm))))
+    .map(({ what, main }) => `nothing of ${what} is in the image: name some of its packages under packages (${main.slice(0, 5).join(', ')})`);
+}
+
+function common({ name, epoch, version, release, arch, installedSize }: SolvedPackage, nevra: string) {
+  return { name, epoch, version, release, arch, nevra, installedSize };
+}
+
+function published(solved: SolvedPackage, nevra: string) {
+  const { digestKind, digest, size } = solved;
   if (digestKind !== 'sha256' || !/^[0-9a-f]{64}$/.test(digest)) {
     throw new SpindleError(
-      'REPOSITORY_UNREACHABLE',
-      `the repository ${solved.repository} names ${nevra} with a ${digestKind} digest; Spindle checks packages by SHA-256 only`,
+      'REPOSITORY_METADATA_REFUSED',
+      `the repository ${shownId(solved.repository)} names ${nevra} with a ${digestKind} digest; Spindle checks packages by SHA-256 only`,
     );
   }
-  return { name, epoch, version, release, arch, nevra, sha256: digest, size, installedSize };
+  return { ...common(solved, nevra), sha256: digest, size };
 }
 
-function fromBuild(solved: SolvedPackage, nevra: string, candidate: Candidate | undefined): ResolvedPackage {
-  const shared = common(solved, nevra);
-  if (candidate?.ref.sha256 !== shared.sha256)
-    throw new SpindleError('SOLVER_FAILED', `the solver chose ${nevra}, which is not the RPM that was fetched from Koji`);
-  const because = `The request names the Koji build ${candidate.nvr}.`;
-  return { ...shared, from: 'side', repository: 'koji', because, urls: [...candidate.urls], sigkey: candidate.sigkey, stored: true };
+function fromSource(solved: SolvedPackage, nevra: string, { loose, fetched }: Assembly): ResolvedPackage {
+  const candidate = requiredCandidate(loose.candidates, nevra);
+  const file = fetched.get(nevra);
+  if (!file) throw new SpindleError('INTERNAL', `the file of ${nevra} was not fetched`);
+  const { ref, source } = file;
+  const alike = candidate.sources.filter((each) => each !== source && each.sigkey === source.sigkey);
+  return {
+    ...common(solved, nevra),
+    ...ref,
+    from: 'side',
+    repository: 'koji',
+    because: candidate.because,
+    urls: [source, ...alike].map(({ url }) => url),
+    sigkey: source.sigkey,
+    stored: true,
+  };
 }
 
-function published(repository: string, role: RepositoryDefinition['role'] | undefined) {
+function placeOf(id: string, role: RepositoryDefinition['role'] | 'requested') {
+  const repository = shownId(id);
+  if (role === 'requested') return { from: 'side', repository, because: `It is in the repository ${repository} that the request names.` } as const;
   if (role === 'updates-testing') return { from: 'side', repository, because: `It is in ${repository}, which the request turned on.` } as const;
   return {
     from: 'stable',
@@ -207,7 +260,7 @@ function urlsOf({ location, base, repository, name }: SolvedPackage, mirrors: re
     if (!root || !url || !/^https?:$/.test(root.protocol) || !url.href.startsWith(root.href) || url.search !== '' || url.hash !== '') {
       throw new SpindleError(
         'REMOTE_REFUSED',
-        `the repository ${repository} gives ${name.slice(0, 100)} a location outside of itself: ${JSON.stringify(location.slice(0, 200))}`,
+        `the repository ${shownId(repository)} gives ${name.slice(0, 100)} a location outside of itself: ${JSON.stringify(location.slice(0, 200))}`,
       );
     }
     return url.href;

@@ -98,7 +98,7 @@ export async function fetchRpm<Source extends RpmSource>(
 }
 
 /** True where another address may do better. */
-function isOfThisSource({ code }: SpindleError): boolean {
+export function isOfThisSource({ code }: SpindleError): boolean {
   return failureKinds[code].retry === 'remote' || code === 'REMOTE_TOO_LARGE' || code === 'REMOTE_REFUSED';
 }
 

@@ -1,4 +1,5 @@
 /** Turns the settings into adapters: the only file of the service that picks them. */
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { Bus } from '../bus/bus.ts';
 import type { DeadLetter } from '../bus/dead-letter.ts';
@@ -16,6 +17,9 @@ import { fileMail } from '../mail/file.ts';
 import type { Mail } from '../mail/mail.ts';
 import type { Programs } from '../programs/programs.ts';
 import { spawnedPrograms } from '../programs/spawned.ts';
+import { cachedRepositories } from '../repositories/cached.ts';
+import { dnfSolver } from '../solver/dnf.ts';
+import type { Solver } from '../solver/solver.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
 import type { Collection, Store } from '../store/store.ts';
 import { localWorkspaces } from '../workspace/local.ts';
@@ -31,6 +35,7 @@ export interface Adapters {
   readonly mail: Mail;
   readonly workspaces: Workspaces;
   readonly egress: Egress;
+  readonly solver: Solver;
 }
 
 /** Needed before everything else: what it takes to prepare what the settings name. */
@@ -79,5 +84,17 @@ export async function openAdapters(
   life.add('egress', () => egress.close());
   // One name for good: whoever has the state directory owns every workspace in it, those of a dead predecessor too.
   const workspaces = localWorkspaces({ directory: join(config.stateDir, 'work'), files, owner: 'spindle', programs });
-  return { clock, programs, store, bus, files, mail, workspaces, egress };
+  const repositories = cachedRepositories({ directory: join(config.stateDir, 'metadata'), egress, programs, clock });
+  life.add('repositories', () => repositories.close());
+  const solver = dnfSolver({
+    directory: join(config.stateDir, 'solver'),
+    repositories,
+    programs,
+    clock,
+    atOnceMax: Math.max(2, availableParallelism()),
+    // Namespaces need root; without them dnf could reach the network, but is given local metadata only.
+    ...(process.getuid?.() === 0 ? { isolation: 'private-no-network' as const } : {}),
+  });
+  life.add('solver', () => solver.close());
+  return { clock, programs, store, bus, files, mail, workspaces, egress, solver };
 }

@@ -1,7 +1,7 @@
 /** The workspace port on a local directory: one folder a run, unmounted and removed at its end, whatever the tools left in it. */
 import type { Stats } from 'node:fs';
 import { constants } from 'node:fs';
-import { lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
 import { storeLocalFile } from '../files/content.ts';
@@ -131,6 +131,10 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
     store: async (relative, signal) => {
       if (!(await look(relative))) throw missing(relative);
       return storeLocalFile(files, await inside(relative), signal);
+    },
+    freeBytes: async () => {
+      const { bavail, bsize } = await statfs(root);
+      return bavail * bsize;
     },
     dispose: () => {
       disposed ??= dispose().catch(() => {});

@@ -116,6 +116,8 @@ function memoryWorkspace(path: string, held: Map<string, Uint8Array>, files: Fil
       signal?.throwIfAborted();
       return storeContent(files, get(relative));
     },
+    // Memory has no end that a test would want to meet.
+    freeBytes: async () => Number.MAX_SAFE_INTEGER,
     dispose: async () => {
       disposed = true;
       held.clear();

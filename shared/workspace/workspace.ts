@@ -21,6 +21,8 @@ export interface Workspace {
   place(ref: FileRef, relative: string): Promise<void>;
   /** Stores a file of this workspace by its content. It must not be written to afterwards. */
   store(relative: string, signal?: AbortSignal): Promise<FileRef>;
+  /** Bytes that can still be written on the file system of this directory. */
+  freeBytes(): Promise<number>;
   /** Removes the directory with everything in it, mounts below it undone first. Twice is once. Never throws. */
   dispose(): Promise<void>;
 }

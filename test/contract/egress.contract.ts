@@ -6,7 +6,7 @@ import type { Egress } from '../../shared/egress/egress.ts';
 /**
  * A host that answers alike for every adapter: `/text` with `hello`; `/echo` with method, content type and body; `/missing` with 404 and `not here`; `/hop/N` with N redirects and then
  * `arrived`; `/to-file` redirects to a file: URL; `/moved` answers 302 to `/text`; `/kept` 307 to `/echo`; `/announced` and `/unannounced` with 5,000 bytes; `/stalls` never ends;
- * `/cut` ends in the middle.
+ * `/cut` ends in the middle; `/ranged` has `0123456789` and knows ranges; `/other-range` answers with a range that nobody asked for.
  */
 export interface EgressUnderTest {
   readonly egress: Egress;
@@ -49,6 +49,21 @@ export function egressContract(name: string, make: () => Promise<EgressUnderTest
     it('takes every status as an answer', async () => {
       const { egress, base } = await adapter();
       expect(await egress.fetchText({ url: `${base}/missing`, ...bounds })).toMatchObject({ status: 404, text: 'not here' });
+    });
+
+    it('fetches the start of a file, from hosts that know ranges and from others', async () => {
+      const { egress, base } = await adapter();
+      const start = async (path: string, bytes: number) => {
+        const answer = await egress.fetchStart({ url: `${base}${path}`, bytes, deadlineMs: 10_000 });
+        return { ...answer, content: Buffer.from(answer.content) };
+      };
+      expect(await start('/ranged', 4)).toMatchObject({ status: 206, content: Buffer.from('0123'), totalSize: 10 });
+      expect(await start('/ranged', 100)).toMatchObject({ content: Buffer.from('0123456789'), totalSize: 10 });
+      expect(await start('/announced', 10)).toMatchObject({ status: 200, content: Buffer.from('x'.repeat(10)), totalSize: 5000 });
+      expect((await start('/unannounced', 4500)).content.byteLength).toBe(4500);
+      expect(await start('/missing', 10)).toMatchObject({ status: 404, content: Buffer.alloc(0) });
+      await expect(start('/other-range', 5)).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE' });
+      expect((await start('/text', 100)).content.byteLength).toBe(5);
     });
 
     it('downloads into a new file and hashes it', async () => {

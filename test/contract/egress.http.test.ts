@@ -42,6 +42,15 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     case '/kept':
       redirect(307, '/echo');
       return;
+    case '/ranged': {
+      const [, first = '0', last = '0'] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? [];
+      const whole = '0123456789';
+      response.writeHead(206, { 'content-range': `bytes ${first}-${Math.min(Number(last), 9)}/10` }).end(whole.slice(Number(first), Number(last) + 1));
+      return;
+    }
+    case '/other-range':
+      response.writeHead(206, { 'content-range': 'bytes 5-9/10' }).end('56789');
+      return;
     case '/announced':
       response.writeHead(200, { 'content-length': 5000 }).end('x'.repeat(5000));
       return;
@@ -88,6 +97,38 @@ egressContract('http', async () => {
       await directory.remove();
     },
   };
+});
+
+describe('a name that changes between check and connect', () => {
+  it('gains nothing: the address that was checked is the one that is connected to', async () => {
+    const web = await site('127.0.0.2');
+    const answers = [['127.0.0.2'], ['127.0.0.1'], ['169.254.169.254']];
+    let asked = 0;
+    const egress = httpEgress({
+      userAgent,
+      allow: ['127.0.0.2/32'],
+      lookup: async () => {
+        asked += 1;
+        return answers[asked - 1] ?? [];
+      },
+    });
+    onTestFinished(async () => {
+      await egress.close();
+      await web.close();
+    });
+    const port = web.destination.split(':')[1];
+    expect(await egress.fetchText({ url: `http://changing.example:${port}/text`, ...bounds })).toMatchObject({ text: 'hello' });
+    expect(asked).toBe(1);
+  });
+
+  it('is refused where only one of its addresses is private', async () => {
+    const egress = httpEgress({ userAgent, lookup: async () => ['93.184.216.34', '10.0.0.1'] });
+    onTestFinished(() => egress.close());
+    await expect(egress.fetchText({ url: 'http://two-faced.example/', ...bounds })).rejects.toMatchObject({
+      code: 'REMOTE_REFUSED',
+      message: expect.stringContaining('10.0.0.1'),
+    });
+  });
 });
 
 describe('egress: http, beyond the contract', () => {

@@ -19,6 +19,13 @@ const routes: SimulatedRoutes = ({ url, method, headers, body }) => {
       return { status: 302, headers: { location: '/text' } };
     case '/kept':
       return { status: 307, headers: { location: '/echo' } };
+    case '/ranged': {
+      const [, first = '0', last = '0'] = /^bytes=(\d+)-(\d+)$/.exec(headers['range'] ?? '') ?? [];
+      const body = '0123456789'.slice(Number(first), Number(last) + 1);
+      return { status: 206, headers: { 'content-range': `bytes ${first}-${Math.min(Number(last), 9)}/10` }, body };
+    }
+    case '/other-range':
+      return { status: 206, headers: { 'content-range': 'bytes 5-9/10' }, body: '56789' };
     case '/announced':
     case '/unannounced':
       return { body: 'x'.repeat(5000) };

@@ -53,6 +53,32 @@ export function programsContract(
       expect(result.stdout).toBe(text);
     });
 
+    it('keeps standard input open for what is written later, until it is stopped', async () => {
+      const { programs, tools } = adapter();
+      const lines: string[] = [];
+      let seen = () => {};
+      const second = new Promise<void>((resolve) => {
+        seen = resolve;
+      });
+      const running = await programs.start({
+        ...tools.echoes,
+        keepsInput: true,
+        deadlineMs: 10_000,
+        onLine: (line) => {
+          lines.push(line);
+          if (line === 'second') seen();
+        },
+      });
+      running.write('first\n');
+      running.write('second\n');
+      await second;
+      expect(lines).toEqual(['first', 'second']);
+      await running.stop();
+      // Nobody reads it any more, and nobody minds.
+      running.write('third\n');
+      expect(lines).toHaveLength(2);
+    });
+
     it('cuts long lines, keeps a bounded part and says that it did', async () => {
       const { programs, tools } = adapter();
       const lines: string[] = [];

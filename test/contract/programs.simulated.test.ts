@@ -7,7 +7,11 @@ programsContract('simulated', () => {
   const programs = simulatedPrograms(
     {
       speaks: async () => ({ exitCode: 3, stdout: 'one\ntwo\nthree', stderr: 'four\n' }),
-      echoes: async ({ stdin }) => ({ stdout: stdin ?? '' }),
+      echoes: async ({ stdin, keepsInput, onLine }, input) => {
+        if (!keepsInput) return { stdout: stdin ?? '' };
+        for await (const text of input) onLine?.(text.trimEnd(), 'stdout');
+        return {};
+      },
       hangs: ({ signal }) => new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason), { once: true })),
       floods: async () => ({ stdout: `${'x'.repeat(3_000_000)}\nend\n` }),
       prints: async () => ({ stdout: '\u00ff\u0000\u001b[31mred\u0007a\rb\r\n' }),

@@ -109,6 +109,12 @@ export function workspaceContract(name: string, make: () => Promise<WorkspaceUnd
       await expect(workspace.read('a/b/c', 10)).rejects.toMatchObject({ code: 'FILE_MISSING' });
     });
 
+    it('knows how much room there is', async () => {
+      const workspace = await made.workspaces.create('room');
+      expect(await workspace.freeBytes()).toBeGreaterThan(1_000_000);
+      await workspace.dispose();
+    });
+
     it('takes labels of any kind', async () => {
       for (const label of ['', '../../etc', 'a\nb\0c', '-rf', 'x'.repeat(500)]) {
         const workspace = await made.workspaces.create(label);

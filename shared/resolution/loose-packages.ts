@@ -1,0 +1,87 @@
+/** Makes sets of RPMs ready for the solver by fetching their headers, and brings the files of those that it chose into the content store. */
+
+import { SpindleError } from '../build/failure.ts';
+import { formatNevra, parseNevra, rpmFileName } from '../fedora/nvr.ts';
+import type { FileRef } from '../files/content-ref.ts';
+import { forEachParallel } from '../parallel/for-each.ts';
+import { fetchRpmHeader } from '../rpm/fetch-header.ts';
+import { type FetchPorts, fetchRpm } from '../rpm/fetch-rpm.ts';
+import { recall, remember } from '../rpm/known-rpm.ts';
+import type { LooseSet } from '../solver/solver.ts';
+import type { Workspace } from '../workspace/workspace.ts';
+import type { SignedSource, SourceRpm, SourceSet } from './source-set.ts';
+
+export interface LooseOptions {
+  readonly ports: FetchPorts;
+  readonly workspace: Workspace;
+  readonly progress: (done: number, total: number, what: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** An RPM that the solver may choose, with its header in the workspace. */
+export interface Candidate extends SourceRpm {
+  readonly set: SourceSet;
+  readonly header: string;
+}
+
+export interface LoosePackages {
+  /** By NEVRA. */
+  readonly candidates: ReadonlyMap<string, Candidate>;
+  readonly sets: readonly LooseSet[];
+}
+
+const headersAtOnceMax = 16;
+const filesAtOnceMax = 6;
+
+/** Rejects as fetchRpmHeader does. */
+export async function loosePackages(sets: readonly SourceSet[], { ports, workspace, progress, signal }: LooseOptions): Promise<LoosePackages> {
+  const candidates = new Map<string, Candidate>();
+  const wanted = sets.flatMap((set) => set.rpms.map((rpm) => ({ set, rpm })));
+  let fetched = 0;
+  await forEachParallel(wanted, { atOnceMax: headersAtOnceMax, signal }, async ({ set, rpm }, taskSignal) => {
+    const path = `headers/${rpmFileName(rpm)}`;
+    const { header } = await fetchRpmHeader({ nevra: rpm, isFileName: rpm.payloadHash === null, sources: rpm.sources, path }, ports, workspace, taskSignal);
+    // A file name has no epoch: what a task left is known whole only now.
+    const known = { ...rpm, epoch: header.epoch };
+    candidates.set(formatNevra(known), { ...known, set, header: `${workspace.path}/${path}` });
+    fetched += 1;
+    progress(fetched, wanted.length, rpmFileName(rpm));
+  });
+  return {
+    candidates,
+    sets: sets.map((set) => ({
+      label: set.label,
+      rule: set.rule,
+      main: set.main,
+      packages: [...candidates.values()]
+        .filter((candidate) => candidate.set === set)
+        .map(({ name, epoch, version, release, arch, header }) => ({ name, epoch, version, release, arch, header }))
+        .sort((a, b) => (a.header < b.header ? -1 : 1)),
+    })),
+  };
+}
+
+/** By NEVRA: the stored file, and the source that gave it. Rejects as fetchRpm does. */
+export async function fetchChosen(
+  chosen: readonly Candidate[],
+  { ports, workspace, progress, signal }: LooseOptions,
+): Promise<ReadonlyMap<string, { readonly ref: FileRef; readonly source: SignedSource }>> {
+  const found = new Map<string, { readonly ref: FileRef; readonly source: SignedSource }>();
+  await forEachParallel(chosen, { atOnceMax: filesAtOnceMax, signal }, async (candidate, taskSignal) => {
+    const known = await recall(candidate, ports.files);
+    const fetched =
+      known ?? (await fetchRpm({ nevra: candidate, sources: candidate.sources, payloadHash: candidate.payloadHash }, ports, workspace, taskSignal));
+    if (!known) await remember(candidate, fetched, ports.files);
+    found.set(formatNevra(candidate), fetched);
+    progress(found.size, chosen.length, rpmFileName(candidate));
+  });
+  return found;
+}
+
+/** The candidate of a NEVRA that the solver chose. Throws SOLVER_FAILED where it was never given one. */
+export function requiredCandidate(candidates: LoosePackages['candidates'], nevra: string): Candidate {
+  const found = candidates.get(nevra);
+  if (!found || parseNevra(nevra) === undefined)
+    throw new SpindleError('SOLVER_FAILED', `the solver chose ${nevra.slice(0, 200)}, which no source of the request brings`);
+  return found;
+}
