@@ -60,7 +60,7 @@ export function bodhiRest({ url, egress, clock, deadlineMs = 60_000 }: BodhiRest
 
   const getOnce = async (query: Query, signal: AbortSignal | undefined): Promise<z.infer<typeof UpdatesPage>> => {
     // The slash at the end of the path belongs to the route.
-    const address = `${base}/updates/?${new URLSearchParams(query)}`;
+    const address = `${base}/updates/?${query.map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&')}`;
     const request = { url: address, headers: { accept: 'application/json' }, bytesMax: answerBytesMax, deadlineMs, ...(signal ? { signal } : {}) };
     const answer = await egress.fetchText(request).catch((error: unknown) => {
       // Only what is about the host becomes Bodhi's trouble: a cancel stays a cancel.

@@ -145,7 +145,7 @@ export function dnfSolver(options: DnfSolverOptions): Solver {
     }
     const startKey = `${key} ${state}`;
     let started = starting.get(startKey);
-    if (started) {
+    if (started !== undefined) {
       for (const snapshot of snapshots) snapshot.release();
     } else {
       started = start(key, collection, snapshots).then(

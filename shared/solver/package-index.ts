@@ -108,12 +108,11 @@ function packageIndex({ names, groups, lines, byName, bySummary }: Contents): Pa
     const words = wordsOf(query);
     const [first, ...others] = words;
     if (first === undefined || limit < 1) return [];
-    const whole = words.join(' ');
     const holds = (place: number, wanted: readonly string[]) =>
       wanted.every((word) => entryOf(byName, place).includes(word) || entryOf(bySummary, place).includes(word));
     const best: Found[] = [];
     eachMatch(byName, first, (place, offset, length) => {
-      const kind = offset > 0 ? 2 : length === first.length || length === whole.length ? 0 : 1;
+      const kind = offset > 0 ? 2 : length === first.length ? 0 : 1;
       const found = { rank: kind * 1000 + Math.min(length, 999), place };
       const last = best.at(-1);
       const isWanted = best.length < limit || (last !== undefined && isBefore(found, last));
@@ -192,7 +191,8 @@ function nearest(spec: string, byLength: ReadonlyMap<number, readonly string[]>)
     const mayBePart = length <= bare.length * 2 + 10;
     if (!mayBeClose && !mayBePart) continue;
     for (const name of names) {
-      if ((/^@\^?/.exec(name)?.[0] ?? '') !== kind) continue;
+      // Groups are apart from packages already; environments are told from them here.
+      if (kind !== '' && name.startsWith('@^') !== (kind === '@^')) continue;
       const other = name.toLowerCase();
       const isPart = bare.length - kind.length >= 3 && (other.startsWith(bare) || bare.startsWith(`${other}-`));
       // Who mistypes a name rarely does so at both its ends; looking at every name as a whole would take ten times as long.
