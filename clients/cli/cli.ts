@@ -41,11 +41,16 @@ const ResolvedItems = z.looseObject({
       imageType: z.string(),
       resolution: z.looseObject({
         packages: z.array(z.looseObject({ nevra: z.string(), from: z.string(), repository: z.string(), because: z.string() })),
+        warnings: z.array(z.string()).default([]),
         downloadBytes: z.number(),
         installedBytes: z.number(),
       }),
     }),
   ),
+});
+
+const FoundPackages = z.looseObject({
+  items: z.array(z.looseObject({ name: z.string(), evr: z.string(), arch: z.string(), repository: z.string(), summary: z.string() })),
 });
 
 /** Runs one command line (without the program's name) and resolves with the exit status. */
@@ -158,14 +163,33 @@ function commands(host: CliHost, terminal: Terminal, exitWith: (code: number) =>
       print(opened, { files: paths }, () => paths.join('\n') || 'the build has no files');
     });
 
-  withFile(leaf(program, 'resolve', 'A dry run: every package that the image would hold')).action(
-    async (options: GivenOptions & { file: string; set: string[] }) => {
+  withFile(leaf(program, 'resolve', 'A dry run: what the image would hold, and where from'))
+    .option('--all', 'show every package, not only those of the side repository')
+    .action(async (options: GivenOptions & { file: string; set: string[]; all?: boolean }) => {
       const opened = session(options);
       const body = await readRequest(options.file, options.set, host.stdin);
       const resolved = await opened.api.json(ResolvedItems, '/resolve', { method: 'POST', body, timeoutMs: resolveTimeoutMs });
-      print(opened, resolved, () => resolved.items.map(shownResolution).join('\n\n'));
-    },
-  );
+      print(opened, resolved, () => resolved.items.map((item) => shownResolution(item, options.all ?? false)).join('\n\n'));
+    });
+
+  leaf(program, 'packages <query...>', 'Packages of a release whose name or summary holds these words')
+    .requiredOption('--release <release>', 'the release to look in')
+    .option('--arch <arch>', 'the architecture, x86_64 where left out')
+    .option('--limit <count>', 'at most so many', '20')
+    .action(async (words: string[], options: GivenOptions & { release: string; arch?: string; limit: string }) => {
+      const opened = session(options);
+      const query = new URLSearchParams({ release: options.release, q: words.join(' '), limit: options.limit });
+      if (options.arch !== undefined) query.set('arch', options.arch);
+      const found = await opened.api.json(FoundPackages, `/packages?${query}`, { timeoutMs: resolveTimeoutMs });
+      print(opened, found, () =>
+        found.items.length === 0
+          ? 'nothing found'
+          : table([
+              ['PACKAGE', 'VERSION', 'ARCH', 'REPOSITORY', 'SUMMARY'],
+              ...found.items.map(({ name, evr, arch, repository, summary }) => [name, evr, arch, repository, summary]),
+            ]),
+      );
+    });
   return program;
 }
 
@@ -261,11 +285,19 @@ function shownEnd(build: ShownBuild): string {
   return lines.join('\n');
 }
 
-function shownResolution({ arch, imageType, resolution }: z.infer<typeof ResolvedItems>['items'][number]): string {
-  const { packages, downloadBytes, installedBytes } = resolution;
-  const side = packages.filter(({ from }) => from === 'side').length;
+function shownResolution({ arch, imageType, resolution }: z.infer<typeof ResolvedItems>['items'][number], isAllShown: boolean): string {
+  const { packages, downloadBytes, installedBytes, warnings } = resolution;
+  const side = packages.filter(({ from }) => from === 'side');
+  const shown = isAllShown ? [...side, ...packages.filter(({ from }) => from !== 'side')] : side;
+  const rest = packages.length - shown.length;
   return [
-    `${imageType} for ${arch}: ${packages.length} packages, ${side} of them from the side repository; ${downloadBytes} bytes to download, ${installedBytes} once installed`,
-    table([['PACKAGE', 'FROM', 'REPOSITORY', 'BECAUSE'], ...packages.map(({ nevra, from, repository, because }) => [nevra, from, repository, because])]),
+    `${imageType} for ${arch}: ${packages.length} packages, ${side.length} of them from the side repository; ${megabytes(downloadBytes)} to download, ${megabytes(installedBytes)} once installed`,
+    ...warnings.map((warning) => `warning: ${warning}`),
+    ...(shown.length > 0
+      ? [table([['PACKAGE', 'FROM', 'REPOSITORY', 'BECAUSE'], ...shown.map(({ nevra, from, repository, because }) => [nevra, from, repository, because])])]
+      : []),
+    ...(rest > 0 ? [`and ${rest} packages that the stable repositories have (--all shows them)`] : []),
   ].join('\n');
 }
+
+const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;

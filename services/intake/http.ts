@@ -16,6 +16,7 @@ import { buildRoutes } from './routes/builds.ts';
 import { catalogRoutes } from './routes/catalog.ts';
 import { followRoutes } from './routes/follow.ts';
 import { healthRoutes } from './routes/health.ts';
+import { packageRoutes } from './routes/packages.ts';
 import { resolveRoutes } from './routes/resolve.ts';
 
 export type { IntakePorts } from './ports.ts';
@@ -101,6 +102,7 @@ export async function intakeApp(ports: IntakePorts): Promise<FastifyInstance> {
     buildRoutes(typed, ports);
     followRoutes(typed, ports);
     artifactRoutes(typed, ports);
+    packageRoutes(typed, ports);
     resolveRoutes(typed, ports);
     catalogRoutes(typed, ports);
     healthRoutes(typed, ports);

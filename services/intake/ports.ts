@@ -9,7 +9,9 @@ import type { Bus } from '../../shared/bus/bus.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import type { Files } from '../../shared/files/files.ts';
 import type { Log } from '../../shared/log/log.ts';
+import type { Release } from '../../shared/releases/releases.ts';
 import type { Resolution } from '../../shared/resolution/resolution.ts';
+import type { PackageIndex } from '../../shared/solver/package-index.ts';
 import type { Collection, Store } from '../../shared/store/store.ts';
 import type { IdempotencyKey } from './accept.ts';
 import { Problem } from './problem.ts';
@@ -28,6 +30,8 @@ export interface IntakePorts extends IntakeRules {
   readonly listenHost: string;
   /** A dry run: what the resolver would find. Rejects with a SpindleError, or with the signal's reason. */
   readonly resolve: (request: SingleBuildRequest, signal: AbortSignal) => Promise<Resolution>;
+  /** What can be searched for packages. Rejects as `resolve` does. */
+  readonly packages: (release: Release, arch: string, signal: AbortSignal) => Promise<PackageIndex>;
   /** Called after builds were queued. */
   readonly onQueued: () => void;
   /** Above so many queued builds new ones are refused. */

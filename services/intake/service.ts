@@ -168,26 +168,32 @@ export function servedTypes(release: Release, served: ServedEngines): readonly I
 
 /** Saying no at once is kinder than failing the build later; saying yes and ignoring it would be a lie. */
 function featureProblems({ sources, notify, ...request }: BuildRequest, release: Release | undefined): readonly FieldProblem[] {
+  const unsupported = (field: string, message: string): FieldProblem => ({ field, code: 'FEATURE_UNSUPPORTED', message });
   const later: readonly (readonly [field: string, isAsked: boolean, what: string])[] = [
     ['kickstart', request.kickstart !== null, 'kickstarts'],
-    ['sources.kojiTasks', sources.kojiTasks.length > 0, 'Koji tasks as a source'],
-    ['sources.kojiTags', sources.kojiTags.length > 0, 'Koji tags as a source'],
-    ['sources.advisories', sources.advisories.length > 0, 'advisories as a source'],
-    ['sources.repositories', sources.repositories.length > 0, 'further repositories as a source'],
     ['sources.rpms', sources.rpms.length > 0, 'uploaded RPMs as a source'],
-    ['sources.debuginfo', sources.debuginfo, 'debuginfo packages'],
     ['notify.webhooks', notify.webhooks.length > 0, 'webhooks'],
     ['private', request.private, 'private builds'],
     ['priority', request.priority !== 'normal', 'priorities'],
   ];
-  const problems = later
-    .filter(([, isAsked]) => isAsked)
-    .map(([field, , what]) => ({ field, code: 'FEATURE_UNSUPPORTED', message: `${what} come with a later version of Spindle` }));
-  if (release && sources.updatesTesting && !release.repositories.some(({ role }) => role === 'updates-testing')) {
-    problems.push({ field: 'sources.updatesTesting', code: 'FEATURE_UNSUPPORTED', message: `${release.name} has no updates-testing repository` });
+  const problems = later.filter(([, isAsked]) => isAsked).map(([field, , what]) => unsupported(field, `${what} come with a later version of Spindle`));
+  if (!release) return problems;
+  if (sources.updatesTesting && !release.repositories.some(({ role }) => role === 'updates-testing')) {
+    problems.push(unsupported('sources.updatesTesting', `${release.name} has no updates-testing repository`));
   }
-  if (release && sources.kojiBuilds.length > 0 && release.koji === undefined) {
-    problems.push({ field: 'sources.kojiBuilds', code: 'FEATURE_UNSUPPORTED', message: `${release.name} has no Koji to take builds from` });
+  for (const key of ['kojiBuilds', 'kojiTasks', 'kojiTags'] as const) {
+    if (sources[key].length > 0 && !release.koji) problems.push(unsupported(`sources.${key}`, `${release.name} has no Koji to take them from`));
+  }
+  if (sources.advisories.length > 0 && !(release.bodhi && release.koji)) {
+    problems.push(unsupported('sources.advisories', `${release.name} has no Bodhi to take advisories from`));
+  }
+  const taken = sources.repositories.find(({ name }) => release.repositories.some(({ id }) => id === name));
+  if (taken) {
+    problems.push({
+      field: 'sources.repositories',
+      code: 'FIELD_INVALID',
+      message: `sources.repositories names ${quoted(taken.name)}, which is a repository of ${release.name} itself; give yours another name`,
+    });
   }
   return problems;
 }

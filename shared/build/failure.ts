@@ -42,6 +42,9 @@ export const failureKinds = {
   ADVISORY_UNUSABLE: requester('The advisory is obsolete, unpushed, in a running push, empty, or of another release.'),
   RELEASE_ENDED: requester('The release has reached its end of life: nothing of it is updated or built any more.'),
   IMAGE_TOO_LARGE: requester('The packages together need more room than the medium or this service allows.'),
+  REPOSITORY_REFUSED: requester(
+    'A repository that the request itself names is at an address that is not fetched from, or has metadata that cannot be trusted.',
+  ),
   BODHI_UNREACHABLE: operator('remote', 'Bodhi did not answer, or answered with something that is not its JSON.'),
   REPOSITORY_METADATA_REFUSED: operator('remote', 'The metadata of a repository is not what its checksums say, or is written to do harm.'),
   REPOSITORY_UNREACHABLE: operator('remote', 'The metadata of a repository could not be fetched.'),

@@ -73,6 +73,7 @@ const Sources = z.strictObject({
       }),
     )
     .max(20)
+    .refine((list) => new Set(list.map(({ name }) => name)).size === list.length, 'names two repositories alike')
     .default([]),
   rpms: z
     .array(z.string().regex(/^[0-9a-f-]{1,64}$/, 'is not the id of an uploaded RPM'))

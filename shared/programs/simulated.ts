@@ -9,7 +9,7 @@ import type { ProgramRequest, ProgramResult, Programs, RunningProgram } from './
  * Plays one run of a tool. Its `stdout` and `stderr` are also given to `onLine`, after it has returned; lines that must come earlier it gives to
  * `request.onLine` itself, and leaves out of its result. `input` has what is written to it, one text at a time, until it is ended. `request.signal` fires on cancel, deadline and stop; after that its result counts no more.
  */
-export type SimulatedProgram = (request: ProgramRequest, input: AsyncIterable<string>) => Promise<Partial<ProgramResult>>;
+export type SimulatedProgram = (request: ProgramRequest, input?: AsyncIterable<string>) => Promise<Partial<ProgramResult>>;
 
 export function simulatedPrograms(handlers: Readonly<Record<string, SimulatedProgram>>, clock: Clock): Programs {
   const start = async (request: ProgramRequest): Promise<RunningProgram> => {

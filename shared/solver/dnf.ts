@@ -195,7 +195,7 @@ export function dnfSolver(options: DnfSolverOptions): Solver {
     solve: (request, solveOptions) =>
       ask(request.collection, solveOptions, (warm) =>
         questions.use(solveOptions.signal, async () => {
-          const further = await openAll(request.further, solveOptions);
+          const further = await openAll(request.further, solveOptions).catch(asRequested);
           try {
             const loaded = await Promise.all(request.further.map(async ({ id }, place) => ({ id, ...(await loadable(further[place] as RepositorySnapshot)) })));
             const { enabled, install, exclude, engine, sets } = request;
@@ -223,6 +223,14 @@ export function dnfSolver(options: DnfSolverOptions): Solver {
       await rm(join(directory, 'run'), { recursive: true, force: true });
     },
   };
+}
+
+/** What is wrong with a repository that the requester named is theirs to mend; that it cannot be reached may pass. */
+function asRequested(error: unknown): never {
+  if (error instanceof SpindleError && ['REMOTE_REFUSED', 'REMOTE_TOO_LARGE', 'REPOSITORY_METADATA_REFUSED'].includes(error.code)) {
+    throw new SpindleError('REPOSITORY_REFUSED', `sources.repositories: ${error.message}`, { cause: error, details: error.details });
+  }
+  throw error;
 }
 
 const stateOf = (snapshots: readonly RepositorySnapshot[]) => snapshots.map(({ digest }) => digest).join(' ');

@@ -42,6 +42,10 @@ MEMORY_BYTES_MAX = 4 * 1024**3
 PR_SET_PDEATHSIG = 1
 
 
+class BadHeader(Exception):
+    """A loose package is not what it is said to be."""
+
+
 class CannotLoad(Exception):
     """A further repository's metadata is not what dnf can use."""
 
@@ -117,6 +121,11 @@ def nevra(package):
     return f"{package.name}-{package.evr}.{package.arch}"
 
 
+def nevra_of(key):
+    name, evr, arch = key
+    return f"{name}-{evr}.{arch}"
+
+
 def evr_of(package):
     return (f"{package['epoch']}:" if package["epoch"] else "") + f"{package['version']}-{package['release']}"
 
@@ -161,9 +170,9 @@ class Question:
                 try:
                     loaded = self.sack.add_cmdline_package(package["header"])
                 except (hawkey.Exception, OSError) as error:
-                    raise SystemExit(f"the header of {key} cannot be read: {error}") from error
+                    raise BadHeader(f"the header of {nevra_of(key)} cannot be read: {error}") from error
                 if (loaded.name, loaded.evr, loaded.arch) != key:
-                    raise SystemExit(f"the header of {key} names {nevra(loaded)}")
+                    raise BadHeader(f"the header of {nevra_of(key)} names {nevra(loaded)}")
                 found[key] = loaded
                 self.sets[key] = each["label"]
         return found
@@ -422,7 +431,8 @@ def fork_child(base, kind, name, parent):
     except CannotLoad as error:
         status = 5
         explain(name, str(error))
-    except SystemExit as error:
+    except BadHeader as error:
+        status = 6
         explain(name, str(error))
     except BaseException as error:  # pylint: disable=broad-except
         explain(name, f"{type(error).__name__}: {error}")

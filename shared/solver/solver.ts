@@ -138,7 +138,7 @@ export interface SolveOptions {
 
 export interface Solver {
   /**
-   * Rejects with what `Repositories.open` rejects with, SOLVER_FAILED, TOOL_MISSING, TOOL_TIMED_OUT or the signal's reason. `repositories`: the enabled and the further ones.
+   * Rejects with what `Repositories.open` rejects with, REPOSITORY_REFUSED for a further one, PACKAGE_MISMATCH for a header, SOLVER_FAILED, TOOL_MISSING, TOOL_TIMED_OUT or the signal's reason. `repositories`: the enabled and the further ones.
    */
   solve(request: SolverRequest, options: SolveOptions): Promise<SolverAnswer & { readonly repositories: readonly UsedRepository[] }>;
   /** Names and summaries of the newest package of each name, of all the collection's repositories. Rejects as `solve` does. */

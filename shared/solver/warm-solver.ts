@@ -25,7 +25,7 @@ export interface WarmSolverOptions {
 
 export interface WarmSolver {
   /**
-   * Resolves with the answer's text. Rejects with WarmSolverEnded where the process died before it answered, SOLVER_FAILED where the question's own child broke, TOOL_TIMED_OUT, or the signal's
+   * Resolves with the answer's text. Rejects with WarmSolverEnded where the process died before it answered, SOLVER_FAILED where the question's own child broke, PACKAGE_MISMATCH where a header is not what it is said to be, TOOL_TIMED_OUT, or the signal's
    * reason; the child is ended then.
    */
   ask(verb: 'solve' | 'index', question: string, bytesMax: number, signal: AbortSignal): Promise<string>;
@@ -188,6 +188,7 @@ async function notLoaded(isLate: boolean, exitCode: number | null, complaints: r
 function brokenChild(status: number, reason: string): SpindleError {
   const details = reason === '' ? [] : reason.split('\n');
   if (status === 5) return new SpindleError('REPOSITORY_METADATA_REFUSED', reason, { details });
+  if (status === 6) return new SpindleError('PACKAGE_MISMATCH', reason, { details });
   // Its own bounds on time and memory end it so, or the host's lack of memory.
   if (status < 0) return new SpindleError('SOLVER_FAILED', `the dependency solver was ended by signal ${-status} while it worked on this request`);
   return new SpindleError('SOLVER_FAILED', `the dependency solver broke: ${reason || 'it gave no reason'}`, { details });

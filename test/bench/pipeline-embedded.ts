@@ -36,7 +36,7 @@ import { runStage } from '../../shared/stage/run.ts';
 import type { Stage } from '../../shared/stage/stage.ts';
 import { type EmbeddedStore, openEmbeddedStore } from '../../shared/store/embedded.ts';
 import { type MemoryWorkspaces, memoryWorkspaces } from '../../shared/workspace/memory.ts';
-import { simulatedRelease, simulatedRoutes, simulatedRpmTools } from '../support/simulated-fedora.ts';
+import { simulatedRelease, simulatedRoutes, simulatedRpmTools, simulatedSolver } from '../support/simulated-fedora.ts';
 import { simulatedImageReport, simulatedImageTools } from '../support/simulated-image-tools.ts';
 import { compare, print } from './figure.ts';
 
@@ -76,7 +76,7 @@ function instantPrograms(tools: Readonly<Record<string, SimulatedProgram>>): Pro
     run,
     start: async (request) => {
       const ended = run(request);
-      return { pid: undefined, ended, stop: () => ended };
+      return { pid: undefined, ended, stop: () => ended, write: () => {} };
     },
   };
 }
@@ -153,11 +153,12 @@ async function pipelineRound(count: number, handlers: Handlers): Promise<Round> 
       openBuildLog: buildLogs({ files, bus, clock }),
     };
     const virtualMachines = instantMachines(workspaces);
+    const solver = simulatedSolver();
 
     const stages: readonly AnyStage[] =
       handlers === 'real'
-        ? (pipelineStages({ virtualMachines }) as readonly unknown[] as readonly AnyStage[])
-        : instantStages(pipelineStages({ virtualMachines }));
+        ? (pipelineStages({ virtualMachines, solver }) as readonly unknown[] as readonly AnyStage[])
+        : instantStages(pipelineStages({ virtualMachines, solver }));
     for (const stage of stages) {
       const queues = stage.name === 'image-builder' ? [imageBuilderQueue('x86_64', 'live', 'kiwi')] : [stageQueue(stage.name, stage.consumes.type)];
       const running = await runStage(stage, runtime, { queues, slots });

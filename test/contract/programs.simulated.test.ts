@@ -9,7 +9,7 @@ programsContract('simulated', () => {
       speaks: async () => ({ exitCode: 3, stdout: 'one\ntwo\nthree', stderr: 'four\n' }),
       echoes: async ({ stdin, keepsInput, onLine }, input) => {
         if (!keepsInput) return { stdout: stdin ?? '' };
-        for await (const text of input) onLine?.(text.trimEnd(), 'stdout');
+        for await (const text of input ?? []) onLine?.(text.trimEnd(), 'stdout');
         return {};
       },
       hangs: ({ signal }) => new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason), { once: true })),

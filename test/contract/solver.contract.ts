@@ -243,10 +243,10 @@ export function solverContract(name: string, make: (directory: string) => Promis
       const path = join(directory.path, 'headers', 'nonsense.rpm');
       await writeFile(path, 'this is no RPM');
       const wrong = { name: 'hello', epoch: 0, version: '1', release: '1', arch: 'noarch', header: path };
-      await expect(solve({ sets: [set('wrong', 'in-image', [wrong])] })).rejects.toMatchObject({ code: 'SOLVER_FAILED' });
+      await expect(solve({ sets: [set('wrong', 'in-image', [wrong])] })).rejects.toMatchObject({ code: 'PACKAGE_MISMATCH' });
       const other = { ...(await loose('hello-7-1.noarch')), version: '8' };
       await expect(solve({ sets: [set('wrong', 'in-image', [other])] })).rejects.toMatchObject({
-        code: 'SOLVER_FAILED',
+        code: 'PACKAGE_MISMATCH',
         message: expect.stringContaining('hello-7-1.noarch'),
       });
       expect(nevras(await solve({ install: ['bash'] }))).toHaveLength(1);

@@ -280,17 +280,30 @@ test('resolve prints every package and where it comes from', async () => {
       requested: [],
       roots: [],
       repositories: [],
-      downloadBytes: 10,
-      installedBytes: 20,
+      warnings: ['nothing of the Koji tag t is in the image'],
+      downloadBytes: 10_000_000,
+      installedBytes: 20_000_000,
     }),
   });
   url = await f.app.listen({ host: '127.0.0.1', port: 0 });
   const { status, stdout } = await spindle(['resolve', '-f', '-']);
   expect([status, stdout]).toEqual([
     0,
-    'live for x86_64: 1 packages, 1 of them from the side repository; 10 bytes to download, 20 once installed\n' +
+    'live for x86_64: 1 packages, 1 of them from the side repository; 10.0 MB to download, 20.0 MB once installed\n' +
+      'warning: nothing of the Koji tag t is in the image\n' +
       'PACKAGE             FROM  REPOSITORY  BECAUSE\nhello-1.1-1.noarch  side  koji        hello-1.1-1 was asked for\n',
   ]);
+});
+
+test('packages are searched for', async () => {
+  expect(await spindle(['packages', 'say', 'HELLO', '--release', 'sample'])).toMatchObject({
+    status: 0,
+    stdout: 'PACKAGE  VERSION  ARCH    REPOSITORY  SUMMARY\nhello    1.0-1    noarch  sample      Says hello\n',
+  });
+  expect(await spindle(['packages', 'nothing-like-it', '--release', 'sample'])).toMatchObject({ status: 0, stdout: 'nothing found\n' });
+  expect(JSON.parse((await spindle(['packages', 'bash', '--release', 'sample', '--output', 'json'])).stdout)).toMatchObject({ items: [{ name: 'bash' }] });
+  expect(await spindle(['packages', 'bash', '--release', 'none'])).toMatchObject({ status: 4, stderr: expect.stringContaining('there is no release') });
+  expect(await spindle(['packages', 'bash'])).toMatchObject({ status: 2 });
 });
 
 test('2: what is wrong with the command line', async () => {

@@ -9,6 +9,7 @@ import type { Clock } from '../../shared/clock/clock.ts';
 import { systemClock } from '../../shared/clock/system.ts';
 import { type MemoryFiles, memoryFiles } from '../../shared/files/memory.ts';
 import { loadReleases } from '../../shared/releases/load.ts';
+import { readPackageIndex } from '../../shared/solver/package-index.ts';
 import { memoryStore } from '../../shared/store/memory.ts';
 import type { Collection, Versioned } from '../../shared/store/store.ts';
 
@@ -55,6 +56,7 @@ export async function fixture(overrides: Partial<IntakePorts> = {}, wrapBuilds =
     resolve: async () => {
       throw new Error('this test resolves nothing');
     },
+    packages: async () => readPackageIndex('bash\t5.2-1\tx86_64\tsample\tThe shell\nhello\t1.0-1\tnoarch\tsample\tSays hello\n'),
     onQueued: () => {
       queuedCalls += 1;
     },

@@ -427,6 +427,7 @@ describe('the dry run', () => {
     requested: [],
     roots: ['hello'],
     repositories: [],
+    warnings: [],
     downloadBytes: 0,
     installedBytes: 0,
   };

@@ -8,14 +8,16 @@ import type { Egress } from '../../shared/egress/egress.ts';
 import { simulatedEgress } from '../../shared/egress/simulated.ts';
 import type { ProgramRequest, ProgramResult, Programs } from '../../shared/programs/programs.ts';
 import { type SimulatedProgram, simulatedPrograms } from '../../shared/programs/simulated.ts';
+import type { Solver } from '../../shared/solver/solver.ts';
 import type { MemoryWorkspaces } from '../../shared/workspace/memory.ts';
-import { simulatedRoutes, simulatedRpmTools } from '../support/simulated-fedora.ts';
+import { simulatedRoutes, simulatedRpmTools, simulatedSolver, solveByName } from '../support/simulated-fedora.ts';
 import { simulatedImageReport, simulatedImageTools } from '../support/simulated-image-tools.ts';
 import type { Faults } from './faults.ts';
 import { mortal, mortalClock, type SimulatedProcess } from './process.ts';
 
 /** Milliseconds at most, where nothing is wrong. The others take none. */
-const usualMs: Readonly<Record<string, number>> = { '/usr/bin/python3': 400, createrepo_c: 100, 'kiwi-ng': 8_000 };
+const usualMs: Readonly<Record<string, number>> = { createrepo_c: 100, 'kiwi-ng': 8_000 };
+const solveMs = 400;
 const hangMs = 100 * 3_600_000;
 /** Few of the longest: hours of virtual heartbeats cost the simulation as much as ten other seeds. */
 const longHangs = 0.2;
@@ -24,6 +26,7 @@ export interface SimulatedTools {
   programsOf(process: SimulatedProcess): Programs;
   egressOf(process: SimulatedProcess): Egress;
   virtualMachinesOf(process: SimulatedProcess): VirtualMachines;
+  solverOf(process: SimulatedProcess): Solver;
   /** Tools that run now, of all processes. */
   running(): number;
 }
@@ -40,9 +43,9 @@ export function simulatedTools(world: {
   /** The tool's own answer, unless trouble comes first. */
   const troubled =
     (command: string, tool: SimulatedProgram): SimulatedProgram =>
-    async (request: ProgramRequest): Promise<Partial<ProgramResult>> => {
+    async (request: ProgramRequest, input): Promise<Partial<ProgramResult>> => {
       const usual = usualMs[command];
-      if (usual === undefined || request.args.includes('--version')) return tool(request);
+      if (usual === undefined || request.args.includes('--version')) return tool(request, input);
       const mayHang = usual < 1_000 || random() < longHangs;
       await clock.sleep(
         mayHang && faults.strikes('tool hangs') ? hangMs : faults.strikes('slow tool') ? 10_000 + random() * 50_000 : random() * usual,
@@ -50,7 +53,7 @@ export function simulatedTools(world: {
       );
       if (faults.strikes('tool breaks for a while')) throw new SpindleError('DISK_FULL', 'no space was left for the tool');
       if (faults.strikes('tool breaks for good')) return { exitCode: 1, stderr: 'the tool broke' };
-      return tool(request);
+      return tool(request, input);
     };
 
   const tools = { ...simulatedRpmTools(workspaces), ...simulatedImageTools(workspaces) };
@@ -80,6 +83,16 @@ export function simulatedTools(world: {
         },
       };
       return mortal(counting, process, ['start']);
+    },
+    solverOf: (process) => {
+      const ownClock = mortalClock(clock, process);
+      const solver = simulatedSolver(async (request, signal) => {
+        await ownClock.sleep(faults.strikes('tool hangs') ? hangMs : faults.strikes('slow tool') ? 10_000 + random() * 50_000 : random() * solveMs, signal);
+        if (faults.strikes('tool breaks for a while')) throw new SpindleError('DISK_FULL', 'no space was left for the solver');
+        if (faults.strikes('tool breaks for good')) throw new SpindleError('SOLVER_FAILED', 'the simulated solver broke');
+        return solveByName(request);
+      });
+      return mortal(solver, process);
     },
     virtualMachinesOf: (process) => {
       const machines = simulatedMachines(

@@ -206,7 +206,9 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
 
   for (const service of ['resolver', 'side-repo', 'image-builder', 'boot-test', 'uploader'] as const) {
     addService(service, async (ports) => {
-      const stage = pipelineStages({ virtualMachines: tools.virtualMachinesOf(ports.process) }).find(({ name }) => name === service);
+      const stage = pipelineStages({ virtualMachines: tools.virtualMachinesOf(ports.process), solver: tools.solverOf(ports.process) }).find(
+        ({ name }) => name === service,
+      );
       if (!stage) throw new Error(`the pipeline has no stage ${service}`);
       const queues = service === 'image-builder' ? [imageBuilderQueue('x86_64', 'live', 'kiwi')] : [`${service}.${stage.consumes.type}`];
       const running = await runStage(stage, ports, { queues });

@@ -32,6 +32,7 @@ export function resolutionOf(stable: readonly string[], side: readonly string[] 
     requested: [...side],
     roots: ['hello'],
     repositories: [{ id: 'sample', role: 'stable', revision: '1700000000' }],
+    warnings: [],
     downloadBytes: 0,
     installedBytes: 0,
     ...change,

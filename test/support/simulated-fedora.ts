@@ -1,5 +1,5 @@
 /**
- * A distribution without network, disk or programs: a Koji hub with its files, a mirror, and what stands in for dnf and createrepo_c. For unit tests and the simulation: every
+ * A distribution without network, disk or programs: a Koji hub with its files, a mirror, and what stands in for the solver and createrepo_c. For unit tests and the simulation: every
  * answer follows from the request alone.
  */
 import { createHash } from 'node:crypto';
@@ -8,7 +8,8 @@ import { type Nevra, parseNevra, rpmFileName } from '../../shared/fedora/nvr.ts'
 import { decodeCall, encodeResponse, type XmlRpcValue } from '../../shared/koji/xml-rpc.ts';
 import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
 import type { Release } from '../../shared/releases/releases.ts';
-import type { SolverAnswer, SolverRequest } from '../../shared/resolution/solver.ts';
+import { readPackageIndex } from '../../shared/solver/package-index.ts';
+import { looseId, type Solver, type SolverAnswer, type SolverRequest } from '../../shared/solver/solver.ts';
 import type { MemoryWorkspaces } from '../../shared/workspace/memory.ts';
 import { rpmFile as makeRpmFile, type RpmFile } from './rpm-file.ts';
 
@@ -52,13 +53,22 @@ const kojiBuilds = [
   { id: 13, nvr: 'elsewhere-1-1', state: 1, rpms: ['elsewhere-1-1.s390x'].map(nevra) },
 ] as const;
 
+/** Hosts of files know ranges. */
+function partOf({ body = '' }: SimulatedAnswer, range: string | undefined): SimulatedAnswer {
+  const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body;
+  const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(range ?? '') ?? [];
+  if (first === undefined || last === undefined) return { body: bytes };
+  const end = Math.min(Number(last), bytes.byteLength - 1);
+  return { status: 206, headers: { 'content-range': `bytes ${first}-${end}/${bytes.byteLength}` }, body: bytes.subarray(Number(first), end + 1) };
+}
+
 const notFound: SimulatedAnswer = { status: 404, body: 'not found' };
 
 /** Which RPM a URL's file name means, wherever it is asked for. */
-function rpmAt(pathname: string): SimulatedAnswer {
+function rpmAt(pathname: string, range: string | undefined): SimulatedAnswer {
   const name = decodeURIComponent(pathname.split('/').at(-1) ?? '');
   const found = [...published, ...kojiBuilds.flatMap(({ rpms }) => rpms)].find((rpm) => rpmFileName(rpm) === name);
-  return found ? { body: rpmFile(found).bytes } : notFound;
+  return found ? partOf({ body: rpmFile(found).bytes }, range) : notFound;
 }
 
 function answerCall(method: string, argument: XmlRpcValue): XmlRpcValue {
@@ -80,45 +90,59 @@ function answerCall(method: string, argument: XmlRpcValue): XmlRpcValue {
   return { faultCode: 1000, faultString: `Invalid method: ${method}`, traceback: [] };
 }
 
-export const simulatedRoutes: SimulatedRoutes = ({ url, body = '' }) => {
+export const simulatedRoutes: SimulatedRoutes = ({ url, headers, body = '' }) => {
   if (url.host === kojiHost) {
     const [calls] = decodeCall(body).args as [readonly { readonly methodName: string; readonly params: readonly XmlRpcValue[] }[]];
     const answers = calls.map(({ methodName, params }) => answerCall(methodName, params[0] ?? null));
     return { headers: { 'content-type': 'text/xml' }, body: encodeResponse(answers) };
   }
-  if (url.host === filesHost || mirrors.some((mirror) => new URL(mirror).host === url.host)) return rpmAt(url.pathname);
+  if (url.host === filesHost || mirrors.some((mirror) => new URL(mirror).host === url.host)) return rpmAt(url.pathname, headers['range']);
   return undefined;
 };
 
 /** Takes each package by its plain name, the requested build's version before the published one, whatever they may need. */
 export function solveByName(request: SolverRequest): SolverAnswer {
-  const forced = request.builds.flatMap(({ packages }) =>
-    packages.map((rpm) => ({ rpm: nevra(`${rpm.name}-${rpm.evr}.${rpm.arch}`), repository: 'spindle:koji' })),
-  );
-  const known = [...forced, ...published.filter(({ name }) => !forced.some(({ rpm }) => rpm.name === name)).map((rpm) => ({ rpm, repository: 'simulated' }))];
+  const forced = request.sets.flatMap((set) => set.packages.map(({ header: _, ...rpm }) => ({ rpm, set: set.label, repository: looseId })));
+  const rest = published.filter(({ name }) => !forced.some(({ rpm }) => rpm.name === name));
+  const known = [...forced, ...rest.map((rpm) => ({ rpm, set: null, repository: 'simulated' }))];
   const missing = request.install.filter((spec) => !known.some(({ rpm }) => rpm.name === spec));
   if (missing.length > 0) {
-    return { outcome: 'missing', missing: missing.map((spec) => ({ spec, reason: 'unknown', askedBy: 'request' })), known: known.map(({ rpm }) => rpm.name) };
+    return { outcome: 'missing', missing: missing.map((spec) => ({ spec, reason: 'unknown', askedBy: 'request', set: null, elsewhere: [] })) };
   }
-  const main = request.builds.flatMap((build) => build.main.map(({ name }) => name));
+  const main = request.sets.flatMap((set) => set.main);
   const chosen = known.filter(({ rpm }) => request.install.includes(rpm.name) || main.includes(rpm.name) || rpm.name === 'kernel-core');
   return {
     outcome: 'solved',
-    packages: chosen.map(({ rpm, repository }) => {
+    packages: chosen.map(({ rpm, set, repository }) => {
+      if (set !== null) return { ...rpm, repository, set, digestKind: '', digest: '', size: 0, installedSize: 1000, location: '', base: null };
       const { bytes, sha256 } = rpmFile(rpm);
       const file = { digestKind: 'sha256', digest: sha256, size: bytes.byteLength, installedSize: 1000, location: `Packages/${rpmFileName(rpm)}`, base: null };
-      return { ...rpm, repository, ...file };
+      return { ...rpm, repository, set, ...file };
     }),
     roots: chosen.map(({ rpm }) => rpm.name),
     skipped: [],
-    repositories: [{ id: 'simulated', revision: '1', mirrors: [...mirrors] }],
   };
 }
 
-/** dnf's helper and createrepo_c, by the commands that they are started with. */
+const simulatedIndex = readPackageIndex(
+  published.map(({ name, version, release, arch }) => `${name}\t${version}-${release}\t${arch}\tsimulated\t${name}`).join('\n'),
+);
+
+/** The solver port by `solveByName`. `answer` may change what comes, take its time, or throw. */
+export function simulatedSolver(answer: (request: SolverRequest, signal: AbortSignal) => SolverAnswer | Promise<SolverAnswer> = solveByName): Solver {
+  return {
+    solve: async (request, { signal }) => {
+      signal.throwIfAborted();
+      return { ...(await answer(request, signal)), repositories: [{ id: 'simulated', revision: '1', digest: '0'.repeat(64), mirrors: [...mirrors] }] };
+    },
+    index: async () => simulatedIndex,
+    close: async () => {},
+  };
+}
+
+/** createrepo_c, by the command that it is started with. */
 export function simulatedRpmTools(workspaces: MemoryWorkspaces): Readonly<Record<string, SimulatedProgram>> {
   return {
-    '/usr/bin/python3': async ({ stdin = '' }) => ({ stdout: JSON.stringify(solveByName(JSON.parse(stdin) as SolverRequest)) }),
     createrepo_c: async ({ args }) => {
       const directory = args.at(-1) ?? '';
       const rpms = workspaces.listBelow(`${directory}/Packages`);

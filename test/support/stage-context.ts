@@ -6,12 +6,14 @@ import { type SimulatedRoutes, simulatedEgress } from '../../shared/egress/simul
 import { type MemoryFiles, memoryFiles } from '../../shared/files/memory.ts';
 import { type SimulatedProgram, simulatedPrograms } from '../../shared/programs/simulated.ts';
 import type { Release } from '../../shared/releases/releases.ts';
+import type { Solver } from '../../shared/solver/solver.ts';
 import type { StageContext } from '../../shared/stage/stage.ts';
 import { type MemoryWorkspaces, memoryWorkspaces } from '../../shared/workspace/memory.ts';
-import { simulatedRelease, simulatedRoutes, simulatedRpmTools } from './simulated-fedora.ts';
+import { simulatedRelease, simulatedRoutes, simulatedRpmTools, simulatedSolver } from './simulated-fedora.ts';
 
 export interface StageWorld {
   readonly context: StageContext;
+  readonly solver: Solver;
   readonly files: MemoryFiles;
   readonly workspaces: MemoryWorkspaces;
   readonly lines: readonly string[];
@@ -26,6 +28,8 @@ export interface StageWorldOptions {
   /** Asked first; what it does not answer, the simulated distribution does. */
   readonly routes?: SimulatedRoutes;
   readonly programs?: Readonly<Record<string, SimulatedProgram>>;
+  /** In the place of the simulated solver's answer. */
+  readonly solve?: Parameters<typeof simulatedSolver>[0];
   readonly signal?: AbortSignal;
   /** Whose `sleep` waits for nothing unless told otherwise. */
   readonly clock?: Clock;
@@ -65,5 +69,5 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
     egress,
     releases: { releases: [release] },
   };
-  return { context, files, workspaces, lines, urls };
+  return { context, solver: simulatedSolver(options.solve), files, workspaces, lines, urls };
 }

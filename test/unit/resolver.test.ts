@@ -2,69 +2,77 @@
 import { describe, expect, it } from 'vitest';
 import { resolver } from '../../services/resolver/service.ts';
 import type { SimulatedRoutes } from '../../shared/egress/simulated.ts';
+import type { BuildRequested } from '../../shared/events/catalog.ts';
 import { readContentText } from '../../shared/files/content.ts';
 import type { FileRef } from '../../shared/files/content-ref.ts';
 import { contentKey } from '../../shared/files/content-ref.ts';
 import { encodeResponse } from '../../shared/koji/xml-rpc.ts';
-import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
 import { Resolution } from '../../shared/resolution/resolution.ts';
-import type { SolvedPackage, SolverAnswer, SolverRequest } from '../../shared/resolution/solver.ts';
-import { nearest, unsolvableError } from '../../shared/resolution/trouble.ts';
+import type { SolvedPackage, SolverAnswer, SolverRequest } from '../../shared/solver/solver.ts';
 import type { EventOf } from '../../shared/stage/stage.ts';
 import { rpmFile } from '../support/rpm-file.ts';
 import { mirrors, solveByName } from '../support/simulated-fedora.ts';
 import { type StageWorld, type StageWorldOptions, stageWorld } from '../support/stage-context.ts';
 
-const event = { data: { release: 'simulated', arch: 'x86_64', imageType: 'live' } } as EventOf<typeof resolver.consumes>;
+const event = { data: { release: 'simulated', arch: 'x86_64', imageType: 'live' } } as EventOf<typeof BuildRequested>;
 const withBuild = (...kojiBuilds: readonly (string | number)[]) => ({ packages: ['bash', 'hello'], sources: { kojiBuilds } });
 
 async function resolve(options: StageWorldOptions = {}): Promise<Resolution & { readonly world: StageWorld }> {
   const world = await stageWorld(options);
-  const emitted = [await resolver.handle(event, world.context)].flat()[0] as { readonly data: { readonly resolution: FileRef } };
+  const emitted = [await resolver({ solver: world.solver }).handle(event, world.context)].flat()[0] as { readonly data: { readonly resolution: FileRef } };
   return { ...Resolution.parse(JSON.parse(await readContentText(world.files, emitted.data.resolution))), world };
 }
 
+type Solved = Extract<SolverAnswer, { outcome: 'solved' }>;
 /** A solver that answers as the simulated one, then changed. */
-const solver = (change: (answer: Extract<SolverAnswer, { outcome: 'solved' }>) => unknown): Readonly<Record<string, SimulatedProgram>> => ({
-  '/usr/bin/python3': async ({ stdin = '' }) => ({
-    stdout: JSON.stringify(change(solveByName(JSON.parse(stdin)) as Extract<SolverAnswer, { outcome: 'solved' }>)),
-  }),
-});
+const solver =
+  (change: (answer: Solved) => SolverAnswer): NonNullable<StageWorldOptions['solve']> =>
+  (request) =>
+    change(solveByName(request) as Solved);
+/** The kernel, which is always there. */
 const firstPackage = (change: Partial<SolvedPackage>) =>
-  solver((answer) => ({ ...answer, packages: answer.packages.map((each, index) => (index === 0 ? { ...each, ...change } : each)) }));
+  solver((answer) => ({ ...answer, packages: answer.packages.map((each) => (each.name === 'kernel-core' ? { ...each, ...change } : each)) }));
 
 describe('resolver', () => {
   it('asks the solver for exactly what the request says', async () => {
     let asked: SolverRequest | undefined;
-    const programs: Readonly<Record<string, SimulatedProgram>> = {
-      '/usr/bin/python3': async ({ stdin = '', args, isolation }) => {
-        asked = JSON.parse(stdin) as SolverRequest;
-        expect(args.slice(0, 2)).toEqual(['-I', '-B']);
-        expect(isolation).toBe('host');
-        return { stdout: JSON.stringify(solveByName(asked)) };
-      },
+    const solve: NonNullable<StageWorldOptions['solve']> = (request) => {
+      asked = request;
+      return solveByName(request);
     };
     const repositories = [
       { id: 'base', role: 'stable' as const, metalink: 'https://mirror.example/metalink?repo=f-$releasever&arch=$basearch' },
       { id: 'new', role: 'updates' as const, mirrorlist: 'https://mirror.example/$releasever' },
       { id: 'test', role: 'updates-testing' as const, baseurl: 'https://mirror.example/test/' },
     ];
-    await resolve({ programs, request: { ...withBuild('hello-1.1-1'), excludePackages: ['nano'] }, release: { repositories, releasever: '44' } });
+    await resolve({ solve, request: { ...withBuild('hello-1.1-1'), excludePackages: ['nano'] }, release: { repositories, releasever: '44' } });
     expect(asked).toMatchObject({
-      arch: 'x86_64',
-      releasever: '44',
+      collection: {
+        arch: 'x86_64',
+        releasever: '44',
+        repositories: [
+          { id: 'base', metalink: 'https://mirror.example/metalink?repo=f-44&arch=x86_64' },
+          { id: 'new', mirrorlist: 'https://mirror.example/44' },
+          { id: 'test', baseurl: 'https://mirror.example/test/' },
+        ],
+      },
+      enabled: ['base', 'new'],
+      further: [],
       install: ['bash', 'hello'],
       exclude: ['nano'],
-      repositories: [
-        { id: 'base', metalink: 'https://mirror.example/metalink?repo=f-44&arch=x86_64' },
-        { id: 'new', mirrorlist: 'https://mirror.example/44' },
-        { id: 'spindle:koji', baseurl: 'file:///workspaces/test-1/candidates/' },
+      sets: [
+        {
+          label: 'hello-1.1-1',
+          rule: 'in-image',
+          main: ['hello'],
+          packages: [{ name: 'hello', epoch: 0, version: '1.1', release: '1', arch: 'noarch', header: '/workspaces/test-1/headers/hello-1.1-1.noarch.rpm' }],
+        },
       ],
-      builds: [{ nvr: 'hello-1.1-1', packages: [{ name: 'hello', evr: '1.1-1', arch: 'noarch' }], main: [{ name: 'hello', evr: '1.1-1', arch: 'noarch' }] }],
       engine: { needed: expect.arrayContaining(['dracut-kiwi-live', 'kernel-core']) },
     });
-    await resolve({ programs, request: { sources: { updates: false, updatesTesting: true } }, release: { repositories } });
-    expect(asked?.repositories.map(({ id }) => id)).toEqual(['base', 'test']);
+    const own = [{ name: 'mine', baseurl: 'https://mine.example/' }];
+    await resolve({ solve, request: { sources: { updates: false, updatesTesting: true, repositories: own } }, release: { repositories } });
+    expect(asked).toMatchObject({ enabled: ['base', 'test'], further: [{ id: 'own:mine', baseurl: 'https://mine.example/' }] });
   });
 
   it('stores a requested build, and names mirrors for the rest', async () => {
@@ -96,11 +104,13 @@ describe('resolver', () => {
 
   it('uses a pinned resolution again, and asks nobody', async () => {
     const first = await stageWorld();
-    const emitted = [await resolver.handle(event, first.context)].flat()[0] as { readonly data: { readonly resolution: FileRef } };
-    const programs = { '/usr/bin/python3': async () => ({ exitCode: 1 }) };
-    const second = await stageWorld({ programs });
+    const emitted = [await resolver({ solver: first.solver }).handle(event, first.context)].flat()[0] as { readonly data: { readonly resolution: FileRef } };
+    const solve = () => {
+      throw new Error('was asked');
+    };
+    const second = await stageWorld({ solve });
     await second.files.put(contentKey(emitted.data.resolution.sha256), first.files.peek(contentKey(emitted.data.resolution.sha256)) ?? '');
-    expect(await resolver.handle(event, { ...second.context, pinnedResolution: emitted.data.resolution })).toEqual(emitted);
+    expect(await resolver({ solver: second.solver }).handle(event, { ...second.context, pinnedResolution: emitted.data.resolution })).toEqual(emitted);
     expect(second.urls).toEqual([]);
   });
 
@@ -117,19 +127,14 @@ describe('resolver', () => {
       request: withBuild(11),
       release: withKey,
       routes,
-      programs: solver((answer) => ({
-        ...answer,
-        packages: answer.packages.map((each) =>
-          each.repository === 'spindle:koji' ? { ...each, digest: signed.sha256, size: signed.bytes.byteLength } : each,
-        ),
-      })),
     });
     expect(packages.find(({ name }) => name === 'hello')).toMatchObject({
       sigkey: '6d9f90a6',
       sha256: signed.sha256,
       urls: [expect.stringContaining('/data/signed/6d9f90a6/noarch/')],
     });
-    expect(world.urls.filter((url) => url.endsWith('.rpm'))).toHaveLength(1);
+    // Once its start, once the whole.
+    expect(world.urls.filter((url) => url.endsWith('.rpm'))).toHaveLength(2);
     await expect(resolve({ request: withBuild(11), release: { ...withKey, unsigned: 'refuse' } })).rejects.toMatchObject({ code: 'PACKAGE_UNSIGNED' });
     expect((await resolve({ request: withBuild(11), release: withKey })).packages.find(({ name }) => name === 'hello')).toMatchObject({ sigkey: null });
   });
@@ -145,74 +150,24 @@ describe('the requester hears', () => {
     await expect(resolve({ request })).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
   });
 
-  it('of the nearest names, and of none where nothing is near', () => {
-    const known = ['firefox', 'firefox-langpacks', 'fish', 'gnome-shell', '@core', '@^server-product', 'python3-dnf'];
-    expect(nearest('firefx', known)).toEqual(['firefox']);
-    expect(nearest('fire', known)).toEqual(['firefox', 'firefox-langpacks']);
-    expect(nearest('FireFox', known)).toEqual(['firefox', 'firefox-langpacks']);
-    expect(nearest('@croe', known)).toEqual([]);
-    expect(nearest('@cores', known)).toEqual(['@core']);
-    expect(nearest('@^server', known)).toEqual(['@^server-product']);
-    expect(nearest('zzzz', known)).toEqual([]);
-    expect(nearest('/usr/bin/fish', known)).toEqual([]);
-  });
-
-  it("of the solver's reason, without its formulas", () => {
-    const error = unsolvableError(['conflicting requests', '  nothing provides libfoo.so.1 needed by hello-1.1-1.noarch', 'conflicting requests'], {
-      releaseName: 'Simulated Linux',
-      arch: 'x86_64',
-      builds: [{ nvr: 'hello-1.1-1', packages: [{ name: 'hello' }] }],
-      engine: 'kiwi',
-    });
-    expect(error).toMatchObject({
-      code: 'DEPENDENCIES_UNSOLVABLE',
-      message: 'the packages with hello-1.1-1 cannot be installed together on Simulated Linux: nothing provides libfoo.so.1 needed by hello-1.1-1.noarch',
-      details: ['conflicting requests', 'nothing provides libfoo.so.1 needed by hello-1.1-1.noarch'],
-    });
-  });
-
-  it('who put a package out of the question', () => {
-    const context = { releaseName: 'Simulated Linux', arch: 'x86_64', builds: [{ nvr: 'hello-1.1-1', packages: [{ name: 'hello' }] }], engine: 'kiwi' };
-    const problems = [
-      'package greeting-2-1.noarch requires hello = 1.0, but none of the providers can be installed',
-      'package hello-1.0-1.noarch is filtered out by exclude filtering',
-      'package nano-2:7-1.x86_64 is filtered out by exclude filtering',
-    ];
-    expect(unsolvableError(problems, context).message).toMatch(
-      /: package greeting-2-1\.noarch requires .*; the Koji build hello-1\.1-1 stands in the place of hello-1\.0-1\.noarch; excludePackages leaves out nano-2:7-1\.x86_64$/,
-    );
-  });
-
   it('that an engine lacks its packages, not that they named something wrong', async () => {
-    const programs = solver(() => ({ outcome: 'missing', missing: [{ spec: 'dracut-kiwi-live', reason: 'unknown', askedBy: 'engine' }], known: [] }));
-    await expect(resolve({ programs })).rejects.toMatchObject({ code: 'ENGINE_UNSUPPORTED', message: expect.stringContaining('needs dracut-kiwi-live') });
+    const solve = solver(() => ({
+      outcome: 'missing',
+      missing: [{ spec: 'dracut-kiwi-live', reason: 'unknown', askedBy: 'engine', set: null, elsewhere: [] }],
+    }));
+    await expect(resolve({ solve })).rejects.toMatchObject({ code: 'ENGINE_UNSUPPORTED', message: expect.stringContaining('needs dracut-kiwi-live') });
   });
 });
 
 describe('what is ill outside', () => {
   it.each<[string, StageWorldOptions, string, RegExp]>([
-    [
-      'a solver that breaks',
-      { programs: { '/usr/bin/python3': async () => ({ exitCode: 1, stderr: 'Traceback\nMemoryError' }) } },
-      'SOLVER_FAILED',
-      /status 1: MemoryError/,
-    ],
-    ['a solver that is killed', { programs: { '/usr/bin/python3': async () => ({ exitCode: null, signal: 'SIGKILL' }) } }, 'SOLVER_FAILED', /SIGKILL/],
-    ['a host without dnf', { programs: { '/usr/bin/python3': async () => ({ exitCode: 3 }) } }, 'TOOL_MISSING', /python3-dnf/],
-    ['a solver that babbles', { programs: { '/usr/bin/python3': async () => ({ stdout: 'Last metadata check' }) } }, 'SOLVER_FAILED', /form/],
-    [
-      'a mirror that is down',
-      { programs: solver(() => ({ outcome: 'repository-failed', problems: ["Failed to download metadata for repo 'x'"] })) },
-      'REPOSITORY_UNREACHABLE',
-      /repo 'x'/,
-    ],
-    ['metadata that climbs out', { programs: firstPackage({ location: '../../etc/passwd' }) }, 'REMOTE_REFUSED', /outside of itself/],
-    ['metadata that climbs out in escapes', { programs: firstPackage({ location: 'a/%2e%2e/%2E./%2e%2e/x' }) }, 'REMOTE_REFUSED', /outside of itself/],
-    ['metadata that points elsewhere', { programs: firstPackage({ location: 'https://evil.example/x.rpm' }) }, 'REMOTE_REFUSED', /outside of itself/],
-    ['metadata that points to a file', { programs: firstPackage({ base: 'file:///etc', location: 'passwd' }) }, 'REMOTE_REFUSED', /outside of itself/],
-    ['metadata with a name that climbs', { programs: firstPackage({ name: '../../hello' }) }, 'PACKAGE_MISMATCH', /no RPM can be called/],
-    ['metadata with a version that climbs', { programs: firstPackage({ version: '1/../..' }) }, 'PACKAGE_MISMATCH', /no RPM can be called/],
-    ['metadata with weak digests', { programs: firstPackage({ digestKind: 'sha1', digest: 'a'.repeat(40) }) }, 'REPOSITORY_UNREACHABLE', /sha1/],
+    ['metadata that climbs out', { solve: firstPackage({ location: '../../etc/passwd' }) }, 'REMOTE_REFUSED', /outside of itself/],
+    ['metadata that climbs out in escapes', { solve: firstPackage({ location: 'a/%2e%2e/%2E./%2e%2e/x' }) }, 'REMOTE_REFUSED', /outside of itself/],
+    ['metadata that points elsewhere', { solve: firstPackage({ location: 'https://evil.example/x.rpm' }) }, 'REMOTE_REFUSED', /outside of itself/],
+    ['metadata that points to a file', { solve: firstPackage({ base: 'file:///etc', location: 'passwd' }) }, 'REMOTE_REFUSED', /outside of itself/],
+    ['metadata with a name that climbs', { solve: firstPackage({ name: '../../hello' }) }, 'PACKAGE_MISMATCH', /no RPM can be called/],
+    ['metadata with a version that climbs', { solve: firstPackage({ version: '1/../..' }) }, 'PACKAGE_MISMATCH', /no RPM can be called/],
+    ['metadata with weak digests', { solve: firstPackage({ digestKind: 'sha1', digest: 'a'.repeat(40) }) }, 'REPOSITORY_METADATA_REFUSED', /sha1/],
     [
       'Koji behind a bot wall',
       { request: withBuild(11), routes: ({ url }) => (url.host === 'koji.example' ? { headers: { 'content-type': 'text/html' }, body: '<html>' } : undefined) },
@@ -233,12 +188,6 @@ describe('what is ill outside', () => {
     ],
     ['a file of another size', { request: withBuild(11), routes: otherRpm({ payload: 'short' }) }, 'PACKAGE_DIGEST_MISMATCH', /bytes instead of/],
     ['a larger file', { request: withBuild(11), routes: otherRpm({ payload: 'x'.repeat(1000) }) }, 'PACKAGE_DIGEST_MISMATCH', /more than/],
-    [
-      'createrepo_c',
-      { request: withBuild(11), programs: { createrepo_c: async () => ({ exitCode: 2, stderr: 'Critical: cannot open' }) } },
-      'REPOSITORY_METADATA_FAILED',
-      /status 2: Critical/,
-    ],
   ])('%s', async (_, options, code, message) => {
     await expect(resolve(options)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
   });
@@ -246,8 +195,12 @@ describe('what is ill outside', () => {
   it('and a cancel ends the work with its reason', async () => {
     const ending = new AbortController();
     const reason = new Error('canceled');
-    const programs = { '/usr/bin/python3': () => new Promise<never>(() => ending.abort(reason)) };
-    await expect(resolve({ signal: ending.signal, programs })).rejects.toBe(reason);
+    const solve = (_request: SolverRequest, signal: AbortSignal) =>
+      new Promise<never>((_, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+        ending.abort(reason);
+      });
+    await expect(resolve({ signal: ending.signal, solve })).rejects.toBe(reason);
   });
 });
 

@@ -53,6 +53,7 @@ async function prepare(
     requested: [],
     roots: [],
     repositories: [],
+    warnings: [],
     downloadBytes: 0,
     installedBytes: 0,
   };
