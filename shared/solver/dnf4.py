@@ -223,14 +223,23 @@ class Question:
         self.without(excluded)
         return names, excluded
 
-    def expand_all(self):
+    def mark(self, spec):
+        """Asks dnf for it, for the next solve; False where nothing matches. Looking first and asking then would look twice, which is most of the time that a large request takes."""
+        try:
+            self.base.install(spec)
+        except dnf.exceptions.MarkingError:
+            return False
+        self.specs.append(spec)
+        return True
+
+    def mark_all(self):
+        self.base.reset(goal=True)
         for spec in self.request["install"]:
             self.expand(spec, "request")
         for spec in self.request["engine"]["needed"]:
             self.expand(spec, "engine")
         for spec in self.request["engine"]["ifKnown"]:
-            if self.query(spec):
-                self.specs.append(spec)
+            self.mark(spec)
 
     def expand(self, spec, asked_by):
         if spec.startswith("@"):
@@ -239,13 +248,10 @@ class Question:
                 self.missing.append({"spec": spec, "reason": "no-group", "askedBy": asked_by, "set": None, "elsewhere": []})
                 return
             for name in names:
-                if name in self.left_out:
-                    continue
                 # Groups name packages that some architectures do not have; that is no reason to fail.
-                (self.specs.append if self.query(name) else self.skipped.add)(name)
-        elif self.query(spec):
-            self.specs.append(spec)
-        else:
+                if name not in self.left_out and not self.mark(name):
+                    self.skipped.add(name)
+        elif not self.mark(spec):
             self.missing.append({"spec": spec, "askedBy": asked_by, **self.why_missing(spec)})
 
     def why_missing(self, spec):
@@ -271,8 +277,13 @@ class Question:
             for package in found
         ]
 
-    def solve(self, sets=()):
-        """The chosen packages. Raises DepsolveError."""
+    def solve(self):
+        """The chosen packages of all that is marked. Raises DepsolveError."""
+        self.base.resolve()
+        return list(self.base.transaction.install_set) if self.base.transaction else []
+
+    def mark_sets(self, sets):
+        """All that was marked before, and the main packages of these sets."""
         self.base.reset(goal=True)
         for spec in self.specs:
             self.base.install(spec)
@@ -281,8 +292,6 @@ class Question:
                 if package["name"] in each["main"]:
                     wanted = self.sack.query().filter(name=package["name"], evr=evr_of(package), arch=package["arch"])
                     self.base._goal.install(select=dnf.selector.Selector(self.sack).set(pkg=wanted), optional=False)
-        self.base.resolve()
-        return list(self.base.transaction.install_set) if self.base.transaction else []
 
     def absent(self, chosen):
         """Sets that must be in the image and are not: the point of naming a build is to have it there."""
@@ -355,7 +364,7 @@ class Question:
         return found[:20]
 
     def answer(self):
-        self.expand_all()
+        self.mark_all()
         if self.missing:
             return {"outcome": "missing", "missing": self.missing}
         try:
@@ -364,7 +373,8 @@ class Question:
             absent = self.absent(chosen)
             if absent:
                 added = absent
-                chosen = self.solve(absent)
+                self.mark_sets(absent)
+                chosen = self.solve()
         except dnf.exceptions.DepsolveError as error:
             problems = [list(rules) for rules in self.base._goal.problem_rules()] or [[str(error)]]
             return {"outcome": "unsolvable", "problems": problems, "hints": self.hints(problems), "filtered": self.filtered(problems)}

@@ -42,6 +42,10 @@ function spreadOf(values: readonly number[]): number {
 const targets: Readonly<Record<string, (figure: Figure) => string | undefined>> = {
   'pipeline-embedded': ({ ours }) => (ours >= 500 ? undefined : 'at least 500 builds a second'),
   'start-latency': ({ ours }) => (ours <= 50 ? undefined : 'at most 50 ms'),
+  'resolve-warm': ({ ours, reference }) => (ours <= 300 && ours / reference <= 1.5 ? undefined : 'at most 300 ms and a ratio of at most 1.5'),
+  'resolve-cold': ({ ours, reference }) => (ours / reference <= 1.3 ? undefined : 'a ratio of at most 1.3'),
+  'package-search': ({ ours }) => (ours <= 5 ? undefined : 'at most 5 ms'),
+  'resolver-memory': ({ ours }) => (ours <= 500 ? undefined : 'at most 500 MB'),
   overhead: ({ ours, reference }) => (ours / reference <= 1.1 ? undefined : 'a ratio of at most 1.10'),
 };
 

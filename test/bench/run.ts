@@ -3,12 +3,16 @@ import { loadavg } from 'node:os';
 import { note } from './figure.ts';
 import { overhead } from './overhead.ts';
 import { pipelineEmbedded } from './pipeline-embedded.ts';
+import { packageSearch, resolveCold, resolveWarm } from './resolver.ts';
 import { startLatency } from './start-latency.ts';
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
   'pipeline-embedded': pipelineEmbedded,
   'start-latency': startLatency,
   overhead,
+  'resolve-warm': resolveWarm,
+  'resolve-cold': resolveCold,
+  'package-search': packageSearch,
 };
 const exitUsage = 2;
 
