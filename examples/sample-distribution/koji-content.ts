@@ -1,91 +1,102 @@
-/** What Sample Linux's Koji knows: tags, builds and their RPMs, as records that the hub answers from. Pure. */
+/** Makes what Sample Linux's Koji knows out of its plans and of the RPMs that were built for them. Pure. */
 
-/** An RPM file, as its header and its file say it. */
-export interface BuiltRpm {
-  readonly name: string;
-  readonly version: string;
-  readonly release: string;
-  /** `src` for a source RPM. */
-  readonly arch: string;
-  /** Bytes. */
-  readonly size: number;
-  /** The header's SIGMD5: what Koji calls payloadhash. */
-  readonly payloadHash: string;
-  /** Seconds since 1970. */
-  readonly buildTimeS: number;
+import { stableBuiltS } from './known-names.ts';
+import { type BuildPlan, buildPlans, type ScratchPlan, scratchPlans, tags, targets } from './koji-plans.ts';
+import type { BuiltRpm, KojiBuild, KojiContent, KojiTask } from './koji-records.ts';
+
+export const nvrOf = ({ name, version, release }: { readonly name: string; readonly version: string; readonly release: string }) =>
+  `${name}-${version}-${release}`;
+
+/** A draft's RPMs are named as if it were none. */
+export const nvrOfRpms = ({ nvr }: Pick<BuildPlan, 'nvr'>) => nvr.replace(/,draft_\d+$/, '');
+
+/** Where in a scratch build's task tree its RPMs lie: source and binary, each in the folder of the task that made it. */
+export function scratchTaskOf({ taskId }: ScratchPlan, { arch }: Pick<BuiltRpm, 'arch'>): number {
+  return arch === 'src' ? taskId + 1 : taskId + 2;
 }
 
-export interface KojiRpm extends BuiltRpm {
-  readonly id: number;
-}
+/** What a task wrote while it ran, beside RPMs. */
+export const logNames = ['build.log', 'root.log', 'state.log'];
+export const logText = (taskId: number, name: string) => `Sample Linux's Koji wrote this as ${name} of task ${taskId}\n`;
 
-/** Koji's numbers: 1 is complete, 3 is failed. */
-type KojiBuildState = 1 | 3;
-
-export interface KojiBuild {
-  readonly id: number;
-  readonly taskId: number;
-  readonly name: string;
-  readonly packageId: number;
-  readonly version: string;
-  readonly release: string;
-  readonly state: KojiBuildState;
-  /** Seconds since 1970. */
-  readonly startedS: number;
-  readonly completedS: number;
-  /** Names of the tags that hold it, and the number of the event that put it there. */
-  readonly tags: readonly { readonly tag: string; readonly event: number }[];
-  readonly rpms: readonly KojiRpm[];
-}
-
-export interface KojiTag {
-  readonly id: number;
-  readonly name: string;
-  /** Space-separated, as Koji has it. */
-  readonly arches: string;
-  /** The tag whose builds it has too. */
-  readonly parent?: string;
-}
-
-export interface KojiContent {
-  readonly tags: readonly KojiTag[];
-  readonly builds: readonly KojiBuild[];
-}
-
-const tags: readonly KojiTag[] = [
-  { id: 1, name: 'sample', arches: 'x86_64' },
-  { id: 2, name: 'sample-updates', arches: 'x86_64', parent: 'sample' },
-  { id: 3, name: 'sample-updates-testing', arches: 'x86_64', parent: 'sample-updates' },
-  { id: 4, name: 'sample-updates-candidate', arches: 'x86_64', parent: 'sample-updates' },
-];
-
-/**
- * One Koji build for each source RPM. The oldest is in the stable tag, the newer ones are update candidates in testing; and one more, with the next version, has
- * failed, as happens.
- */
+/** Every Koji build and task of the plans, with those of the RPMs that belong to them. Source packages are numbered in the order of their first build. */
 export function kojiContent(rpms: readonly BuiltRpm[]): KojiContent {
-  const sources = rpms.filter(({ arch }) => arch === 'src').sort((a, b) => a.version.localeCompare(b.version));
+  const packageNames = [...new Set(buildPlans.map(({ nvr }) => splitNvr(nvr).name))];
   let rpmId = 6000;
-  const builds = sources.map((source, index): KojiBuild => {
-    const ofBuild = rpms.filter(({ version, release }) => version === source.version && release === source.release);
-    const names = index === 0 ? ['sample'] : ['sample-updates-candidate', 'sample-updates-testing'];
+  const builds = buildPlans.map((plan): KojiBuild => {
+    const ofBuild = rpms.filter(({ nvrOfSource }) => nvrOfSource === nvrOfRpms(plan));
+    const source = ofBuild.find(({ arch }) => arch === 'src');
+    const builtS = source?.buildTimeS ?? stableBuiltS + (plan.id - 1000) * 3600;
+    const { name, version, release } = splitNvr(plan.nvr);
     return {
-      ...{ id: 1001 + index, taskId: 5001 + index, name: source.name, packageId: 298, version: source.version, release: source.release, state: 1 },
+      ...{ id: plan.id, taskId: taskIdOf(plan), name, packageId: 298 + packageNames.indexOf(name), epoch: source?.epoch ?? null, version, release },
+      ...{ state: plan.state, isDraft: plan.nvr.includes(',draft_') },
       // Never whole seconds, as at a real hub, which sends these as doubles.
-      startedS: source.buildTimeS - 59.75,
-      completedS: source.buildTimeS + 0.25,
-      tags: names.map((tag, position) => ({ tag, event: 70_000 + index * 10 + position })),
-      rpms: ofBuild.map((rpm) => {
+      startedS: builtS - 59.75,
+      completedS: plan.state === 0 ? null : builtS + 0.25,
+      tags: plan.tags.map(([tag, event]) => ({ tag, event })),
+      rpms: ofBuild.map(({ name, epoch, version, release, arch, nvrOfSource, size, payloadHash, buildTimeS }) => {
         rpmId += 1;
-        return { ...rpm, id: rpmId };
+        return { name, epoch, version, release, arch, nvrOfSource, size, payloadHash, buildTimeS, id: rpmId };
       }),
     };
   });
-  const newest = builds.at(-1);
-  const failed: KojiBuild[] = newest
-    ? [{ ...newest, id: newest.id + 1, taskId: newest.taskId + 1, version: nextVersion(newest.version), state: 3, tags: [], rpms: [] }]
-    : [];
-  return { tags, builds: [...builds, ...failed] };
+  return { tags, targets, builds, tasks: [...builds.flatMap(tasksOfBuild), ...scratchPlans.flatMap((plan) => tasksOfScratch(plan, rpms))] };
 }
 
-const nextVersion = (version: string) => version.replace(/\d+$/, (digits) => String(Number(digits) + 1));
+const taskIdOf = ({ id }: BuildPlan) => id + 4000;
+
+function splitNvr(nvr: string) {
+  const [, name = '', version = '', release = ''] = /^(.+)-([^-]+)-([^-]+)$/.exec(nvr) ?? [];
+  return { name, version, release };
+}
+
+/** A task's states are numbered otherwise than a build's. */
+const taskStates = { 0: 1, 1: 2, 2: 2, 3: 5, 4: 3 } as const;
+
+/** Their output is long imported, and gone. */
+function tasksOfBuild(build: KojiBuild): KojiTask[] {
+  const { taskId, startedS, completedS } = build;
+  const shared = { state: taskStates[build.state], startedS, completedS, output: [] };
+  const sourceRpm = `${nvrOf(build)}.src.rpm`;
+  const options = { wait_repo: true, wait_builds: [] };
+  const task: KojiTask = {
+    ...{ ...shared, id: taskId, method: 'build', arch: 'noarch', label: null, parent: null },
+    request: [`cli-build/${sourceRpm}`, 'sample-updates-candidate', options],
+  };
+  const arch = build.rpms.find((rpm) => rpm.arch !== 'src')?.arch ?? 'noarch';
+  const child: KojiTask = {
+    ...{ ...shared, id: taskId + 10_000, method: 'buildArch', arch, label: arch, parent: taskId },
+    request: [`tasks/${taskId}/${sourceRpm}`, 5, arch, true, { repo_id: 2599 }],
+  };
+  return [task, child];
+}
+
+function tasksOfScratch(plan: ScratchPlan, rpms: readonly BuiltRpm[]): KojiTask[] {
+  const { taskId, nvr, arch, state } = plan;
+  const ofTask = rpms.filter(({ nvrOfSource }) => nvrOfSource === nvr);
+  const startedS = stableBuiltS + 64 * 86_400 + (taskId % 100);
+  const ended = state === 1 ? null : startedS + 90.5;
+  const filesOf = (id: number) => [
+    ...ofTask.filter((rpm) => scratchTaskOf(plan, rpm) === id).map((rpm) => ({ name: `${nvrOf(rpm)}.${rpm.arch}.rpm`, size: rpm.size })),
+    ...logNames.map((name) => ({ name, size: logText(id, name).length })),
+  ];
+  const shared = { startedS };
+  return [
+    {
+      ...{ ...shared, id: taskId, method: 'build', state, arch: 'noarch', label: null, parent: null, completedS: ended, output: [] },
+      request: [`cli-build/${nvr}.src.rpm`, 'sample', { scratch: true, wait_builds: [], wait_repo: true }],
+    },
+    {
+      ...{ ...shared, id: taskId + 1, method: 'rebuildSRPM', state: 2, arch: 'noarch', label: 'srpm', parent: taskId, completedS: startedS + 30.5 },
+      ...{ request: [`cli-build/${nvr}.src.rpm`, 5, { repo_id: 2599, scratch: true }], output: filesOf(taskId + 1) },
+    },
+    {
+      ...{ ...shared, id: taskId + 2, method: 'buildArch', state, arch, label: arch, parent: taskId, completedS: ended },
+      ...{
+        request: [`tasks/${(taskId + 1) % 10_000}/${taskId + 1}/${nvr}.src.rpm`, 5, arch, true, { repo_id: 2599 }],
+        output: state === 1 ? [] : filesOf(taskId + 2),
+      },
+    },
+  ];
+}

@@ -1,6 +1,8 @@
 /** Answers a Koji hub's read-only calls from the records of Sample Linux, with the names, types and faults of the real one. Pure. */
 import { encodeFault, encodeResponse, isStruct, type XmlRpcCall, type XmlRpcStruct, type XmlRpcValue } from '../../shared/koji/xml-rpc.ts';
-import type { KojiBuild, KojiContent, KojiRpm, KojiTag } from './koji-content.ts';
+import { stableBuiltS } from './known-names.ts';
+import { nvrOf } from './koji-content.ts';
+import type { JsonValue, KojiBuild, KojiContent, KojiRpm, KojiTag, KojiTask } from './koji-records.ts';
 
 export const kojiVersion = '1.35.3';
 
@@ -209,11 +211,76 @@ const methods: Readonly<Record<string, Method>> = {
     required: 1,
     answer: ({ task_id = null, request, strict }, content) => {
       const one = (id: XmlRpcValue): XmlRpcValue => {
-        const build = content.builds.find(({ taskId }) => taskId === id);
-        if (build === undefined) return strict === true ? refuse(`No such task: ${quoted(id)}`) : null;
-        return taskRow(build, request === true);
+        const task = content.tasks.find((each) => each.id === id);
+        if (task === undefined) return strict === true ? refuse(`No such task: ${quoted(id)}`) : null;
+        return taskRow(task, request === true);
       };
       return Array.isArray(task_id) ? task_id.map(one) : one(task_id);
+    },
+  },
+
+  getTaskDescendents: {
+    parameters: ['task_id', 'request'],
+    required: 1,
+    // Each task below, by its parent: a task without children has none to show.
+    answer: ({ task_id = null, request }, content) => {
+      const below: Record<string, XmlRpcValue> = {};
+      const walk = (id: XmlRpcValue): void => {
+        const children = content.tasks.filter(({ parent }) => parent === id);
+        below[String(id)] = children.map((child) => taskRow(child, request === true));
+        for (const child of children) walk(child.id);
+      };
+      if (!content.tasks.some(({ id }) => id === task_id)) return refuse(`No such task: ${quoted(task_id)}`);
+      walk(task_id);
+      return below;
+    },
+  },
+
+  listTaskOutput: {
+    parameters: ['taskID', 'stat', 'all_volumes', 'strict'],
+    required: 1,
+    answer: ({ taskID = null, stat, all_volumes }, content) => {
+      const files = content.tasks.find(({ id }) => id === taskID)?.output ?? [];
+      // Sizes are texts, for they may exceed 32 bits.
+      const facts = ({ size }: { readonly size: number }) => ({ st_size: String(size), st_mtime: stableBuiltS, st_mode: 33_188 });
+      if (all_volumes === true) return Object.fromEntries(files.map((file) => [file.name, stat === true ? { DEFAULT: facts(file) } : ['DEFAULT']]));
+      return stat === true ? Object.fromEntries(files.map((file) => [file.name, facts(file)])) : files.map(({ name }) => name);
+    },
+  },
+
+  getFullInheritance: {
+    parameters: ['tag', 'event', 'reverse'],
+    required: 1,
+    answer: ({ tag = null }, content) => {
+      const start = findTag(tag, content) ?? refuse(`No such tagInfo: ${quoted(tag)}`);
+      return inheritanceOf(start, content).map(({ parent, child, depth, priority }) => ({
+        ...{ parent_id: parent.id, child_id: child.id, name: parent.name, currdepth: depth, nextdepth: null, priority },
+        ...{ maxdepth: null, intransitive: false, noconfig: false, pkg_filter: '', filter: [] },
+      }));
+    },
+  },
+
+  listSideTags: {
+    parameters: ['basetag', 'user', 'queryOpts'],
+    answer: ({ basetag = null, queryOpts = null }, content) => {
+      const base = basetag === null ? undefined : (findTag(basetag, content) ?? refuse(`No such tagInfo: ${quoted(basetag)}`));
+      const found = content.tags.filter(({ sideTagOf }) => sideTagOf !== undefined && (base === undefined || sideTagOf === base.name));
+      return select(
+        found.map(({ id, name }) => ({ id, name, user_id: '1', user_name: 'sample' })),
+        queryOpts,
+      );
+    },
+  },
+
+  getBuildTarget: {
+    parameters: ['info', 'event', 'strict'],
+    required: 1,
+    answer: ({ info = null, strict }, content) => {
+      const target = content.targets.find(({ id, name }) => id === info || name === info);
+      if (target === undefined) return strict === true ? refuse(`No such build target: ${quoted(info)}`) : null;
+      const idOf = (name: string) => findTag(name, content)?.id ?? 0;
+      const { id, name, buildTag, destTag } = target;
+      return { id, name, build_tag: idOf(buildTag), build_tag_name: buildTag, dest_tag: idOf(destTag), dest_tag_name: destTag };
     },
   },
 };
@@ -252,9 +319,9 @@ function listTagged(
   const rows: XmlRpcStruct[] = [];
   const counts = new Map<string, number>();
   const seen = new Set<number>();
-  let tag: KojiTag | undefined = findTag(tagInfo, content) ?? refuse(`No such tagInfo: ${quoted(tagInfo)}`);
-  while (tag !== undefined) {
-    const { id, name, parent }: KojiTag = tag;
+  const start: KojiTag = findTag(tagInfo, content) ?? refuse(`No such tagInfo: ${quoted(tagInfo)}`);
+  const chain = inherit ? [start, ...inheritanceOf(start, content).map(({ parent }) => parent)] : [start];
+  for (const { id, name } of chain) {
     const tagged = content.builds
       .filter((build) => build.state === 1 && (packageName === null || build.name === packageName) && !seen.has(build.id))
       .flatMap((build) => build.tags.filter((tagging) => tagging.tag === name).map(({ event }) => ({ build, event })))
@@ -276,12 +343,24 @@ function listTagged(
         creation_time: timeText(build.startedS),
       });
     }
-    tag = inherit && parent !== undefined ? findTag(parent, content) : undefined;
   }
   return rows;
 }
 
-const nvrOf = ({ name, version, release }: { readonly name: string; readonly version: string; readonly release: string }) => `${name}-${version}-${release}`;
+interface Inheritance {
+  readonly parent: KojiTag;
+  readonly child: KojiTag;
+  readonly depth: number;
+  readonly priority: number;
+}
+
+/** Every tag above, each with all that is above it before the next one beside it: the order in which Koji looks. */
+function inheritanceOf(child: KojiTag, content: KojiContent, depth = 1): readonly Inheritance[] {
+  return child.parents.flatMap((name, priority) => {
+    const parent = findTag(name, content);
+    return parent === undefined ? [] : [{ parent, child, depth, priority }, ...inheritanceOf(parent, content, depth + 1)];
+  });
+}
 
 function buildRow(build: KojiBuild) {
   const nvr = nvrOf(build);
@@ -292,10 +371,10 @@ function buildRow(build: KojiBuild) {
     package_id: build.packageId,
     version: build.version,
     release: build.release,
-    epoch: null,
+    epoch: build.epoch,
     nvr,
     state: build.state,
-    draft: false,
+    draft: build.isDraft,
     task_id: build.taskId,
     owner_id: 1,
     owner_name: 'sample',
@@ -326,8 +405,8 @@ const rpmRow = (rpm: KojiRpm, build: KojiBuild) => ({
   version: rpm.version,
   release: rpm.release,
   arch: rpm.arch,
-  epoch: null,
-  draft: false,
+  epoch: rpm.epoch,
+  draft: build.isDraft,
   payloadhash: rpm.payloadHash,
   size: rpm.size,
   buildtime: rpm.buildTimeS,
@@ -350,32 +429,34 @@ const tagRow = ({ id, name, arches }: KojiTag) => ({
   perm_id: null,
 });
 
-const taskRow = (build: KojiBuild, withRequest: boolean) => ({
-  id: build.taskId,
-  // A task's states are numbered otherwise than a build's: 2 is closed, 5 is failed.
-  state: build.state === 1 ? 2 : 5,
-  method: 'build',
-  arch: 'noarch',
-  label: null,
+const taskRow = (task: KojiTask, withRequest: boolean) => ({
+  id: task.id,
+  state: task.state,
+  method: task.method,
+  arch: task.arch,
+  label: task.label,
   owner: 1,
-  parent: null,
+  parent: task.parent,
   host_id: 1,
   channel_id: 1,
-  priority: 20,
+  priority: task.parent === null ? 20 : 19,
   weight: 0.2,
   waiting: false,
-  awaited: null,
-  create_time: timeText(build.startedS),
-  create_ts: build.startedS,
-  start_time: timeText(build.startedS),
-  start_ts: build.startedS,
-  completion_time: timeText(build.completedS),
-  completion_ts: build.completedS,
-  ...(withRequest ? { request: [`cli-build/${nvrOf(build)}.src.rpm`, 'sample-updates-candidate', { wait_repo: true, wait_builds: [] }] } : {}),
+  awaited: task.parent === null ? null : false,
+  create_time: timeText(task.startedS),
+  create_ts: task.startedS,
+  start_time: timeText(task.startedS),
+  start_ts: task.startedS,
+  completion_time: timeText(task.completedS),
+  completion_ts: task.completedS,
+  ...(withRequest ? { request: task.request.map(wireValue) } : {}),
 });
 
+/** What JSON holds, XML-RPC does too. */
+const wireValue = (value: JsonValue): XmlRpcValue => value as XmlRpcValue;
+
 /** As Python writes it, which is how Koji sends its times: `2024-07-03 19:33:30.250000+00:00`. */
-const timeText = (seconds: number) => `${new Date(seconds * 1000).toISOString().slice(0, 23).replace('T', ' ')}000+00:00`;
+const timeText = (seconds: number | null) => (seconds === null ? null : `${new Date(seconds * 1000).toISOString().slice(0, 23).replace('T', ' ')}000+00:00`);
 
 /** As Python shows a value in a message. */
 const quoted = (value: XmlRpcValue) => (typeof value === 'string' ? `'${value}'` : value === null ? 'None' : String(value));

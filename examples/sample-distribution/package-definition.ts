@@ -7,20 +7,23 @@ export interface PackageDefinition {
   readonly epoch?: number;
   readonly version: string;
   readonly release: string;
-  readonly arch: 'noarch' | 'x86_64';
+  /** What is neither is built for the machine that rpmbuild is told of. */
+  readonly arch: 'noarch' | 'x86_64' | 'aarch64';
   readonly summary: string;
   readonly license: string;
   readonly requires?: readonly string[];
   readonly provides?: readonly string[];
+  readonly conflicts?: readonly string[];
   /** Paths below the package's root as `%files` lists them: folders only where this package owns them. */
   readonly files: readonly FileEntry[];
-  /** Further RPMs out of the same spec file, with version and release of this one. */
+  /** Further RPMs out of the same spec file, with release and, unless they say otherwise, version of this one. */
   readonly subpackages?: readonly Subpackage[];
 }
 
-interface Subpackage {
+export interface Subpackage {
   /** Behind the dash: `debuginfo` of `hello` is `hello-debuginfo`. */
   readonly suffix: string;
+  readonly version?: string;
   readonly summary: string;
   readonly files: readonly FileEntry[];
 }
@@ -53,10 +56,12 @@ export function specOf(definition: PackageDefinition, stagedRoot: string): strin
     'AutoReqProv: no',
     ...(definition.requires ?? []).map((name) => `Requires: ${name}`),
     ...(definition.provides ?? []).map((name) => `Provides: ${name}`),
+    ...(definition.conflicts ?? []).map((name) => `Conflicts: ${name}`),
     '%description',
     `${definition.summary}. Part of Sample Linux.`,
-    ...subpackages.flatMap(({ suffix, summary }) => [
+    ...subpackages.flatMap(({ suffix, version, summary }) => [
       `%package ${suffix}`,
+      ...(version === undefined ? [] : [`Version: ${version}`]),
       `Summary: ${summary}`,
       'AutoReqProv: no',
       `%description ${suffix}`,

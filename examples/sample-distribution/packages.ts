@@ -1,73 +1,10 @@
-/** The packages of Sample Linux: what each is made of, and which of them the group `core` installs. */
-import { type PackageDefinition, specOf } from './package-definition.ts';
-import { type StagedPackage, stagedPackage } from './staging.ts';
+/** The packages that the sample system consists of, and the demo's: what each is made of. */
+import { helloVersions, sampleRelease } from './known-names.ts';
+import type { PackageDefinition } from './package-definition.ts';
+import { type Plan, sharedDirectories } from './package-plan.ts';
 import { dracutStandIn, initramfsStart, inittab, profile, systemStart } from './system-scripts.ts';
 
-/** The distribution's version and the tag that ends the release of each of its packages. */
-export const sampleRelease = { version: '1', distTag: '.sample' } as const;
 const release = `1${sampleRelease.distTag}`;
-
-/** Mandatory in the group `core`: with these a system boots. What an image tool wants inside the image (GRUB's files) it asks for itself. */
-const corePackages = ['filesystem', 'sample-release', 'sample-init', 'busybox', 'bash', 'rpm', 'kernel-core', 'dracut'];
-
-export const comps = `<?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE comps PUBLIC "-//Red Hat, Inc.//DTD Comps info//EN" "comps.dtd">
-<comps>
-  <group>
-    <id>core</id>
-    <name>Core</name>
-    <description>The smallest system that boots</description>
-    <default>false</default>
-    <uservisible>true</uservisible>
-    <packagelist>
-${corePackages.map((name) => `      <packagereq type="mandatory">${name}</packagereq>`).join('\n')}
-    </packagelist>
-  </group>
-  <environment>
-    <id>sample-environment</id>
-    <name>Sample system</name>
-    <description>The core and nothing else</description>
-    <display_order>1</display_order>
-    <grouplist><groupid>core</groupid></grouplist>
-  </environment>
-</comps>
-`;
-
-const sharedDirectories = [
-  ...['boot', 'boot/grub', 'dev', 'etc', 'etc/default', 'etc/dracut.conf.d', 'etc/sysconfig', 'home', 'mnt', 'proc', 'root', 'run', 'sys', 'tmp'],
-  ...['usr', 'usr/bin', 'usr/lib', 'usr/lib/dracut', 'usr/lib/modules', 'usr/lib/sysimage', 'usr/lib/x86_64-linux-gnu', 'usr/lib64', 'usr/sbin', 'usr/share'],
-  ...['var', 'var/lib', 'var/log', 'var/tmp'],
-];
-
-/** One package on its way to being an RPM: its definition is complete once its files are staged. */
-interface Plan {
-  readonly definition: Omit<PackageDefinition, 'files' | 'subpackages'>;
-  /** Files below this folder go to a subpackage. */
-  readonly subpackage?: { readonly suffix: string; readonly summary: string; readonly below: string };
-  stage(stage: StagedPackage): Promise<void>;
-}
-
-/** The plan's files laid out below `stagingRoot`, and the spec file for them. */
-export async function stagePlan(plan: Plan, stagingRoot: string): Promise<{ readonly specName: string; readonly spec: string }> {
-  const { definition, subpackage } = plan;
-  const specName = `${definition.name}-${definition.version}.spec`;
-  const stage = stagedPackage(`${stagingRoot}/${definition.name}-${definition.version}`);
-  await stage.directory('');
-  await plan.stage(stage);
-  const entries = await stage.entries(definition.name === 'filesystem' ? undefined : new Set(sharedDirectories));
-  const isBelow = ({ path }: { readonly path: string }) => subpackage !== undefined && (path === subpackage.below || path.startsWith(`${subpackage.below}/`));
-  return {
-    specName,
-    spec: specOf(
-      {
-        ...definition,
-        files: entries.filter((entry) => !isBelow(entry)),
-        ...(subpackage ? { subpackages: [{ suffix: subpackage.suffix, summary: subpackage.summary, files: entries.filter(isBelow) }] } : {}),
-      },
-      stage.root,
-    ),
-  };
-}
 
 const filesystem: Plan = {
   definition: { name: 'filesystem', version: '1', release, arch: 'x86_64', summary: 'The folders that every package stands on', license: 'Public Domain' },
@@ -151,13 +88,14 @@ const dracutKiwiLive: Plan = {
     ),
 };
 
-export const helloVersions = { stable: '1.0', testing: '1.1' } as const;
-
-/** The package of the demo: the stable repository has the older version, Koji the newer one. */
-export function hello(version: string): Plan {
+/** The package of the demo: the stable repository has the oldest version, Koji newer ones. */
+export function hello(version: string, helloRelease: string = release): Plan {
   return {
-    definition: { name: 'hello', version, release, arch: 'noarch', summary: `Says hello, version ${version}`, license: 'MIT', requires: ['/bin/sh'] },
-    subpackage: { suffix: 'debuginfo', summary: 'What a debugger would want of hello', below: 'usr/lib/debug' },
+    definition: {
+      ...{ name: 'hello', version, release: helloRelease, arch: 'noarch' },
+      ...{ summary: `Says hello, version ${version}`, license: 'MIT', requires: ['/bin/sh'] },
+    },
+    subpackages: [{ suffix: 'debuginfo', summary: 'What a debugger would want of hello', below: 'usr/lib/debug' }],
     async stage(stage) {
       await stage.text('usr/bin/hello', `#!/bin/sh\necho "Hello from hello-${version}"\n`, 0o755);
       await stage.text('usr/share/hello/version', `${version}\n`);
@@ -166,14 +104,24 @@ export function hello(version: string): Plan {
   };
 }
 
-function dataPackage(name: string, version: string, requires: readonly string[]): Plan {
+/** A package that is there to be asked for, and to need others. */
+export function dataPackage(
+  name: string,
+  version: string,
+  details: Partial<Omit<PackageDefinition, 'name' | 'version' | 'files' | 'subpackages'>> = {},
+  subpackages: Plan['subpackages'] = [],
+): Plan {
   return {
-    definition: { name, version, release, arch: 'noarch', summary: `A package to depend on: ${name}`, license: 'MIT', requires },
-    stage: (stage) => stage.text(`usr/share/${name}/about`, `${name} ${version}\n`),
+    definition: { name, version, release, arch: 'noarch', summary: `A package to depend on: ${name}`, license: 'MIT', ...details },
+    subpackages,
+    async stage(stage) {
+      await stage.text(`usr/share/${name}/about`, `${name} ${version}\n`);
+      for (const { below } of subpackages) await stage.text(`${below}/about`, `${name} ${version}\n`);
+    },
   };
 }
 
-/** The small packages: they need nothing of the host. */
+/** The small ones: they need nothing of the host. */
 export const smallPackages: readonly Plan[] = [
   filesystem,
   sampleReleasePackage,
@@ -181,8 +129,8 @@ export const smallPackages: readonly Plan[] = [
   dracut,
   dracutKiwiLive,
   hello(helloVersions.stable),
-  dataPackage('greeting-common', '2.0', []),
-  dataPackage('greeting', '2.0', ['greeting-common = 2.0', 'hello >= 1.0']),
+  dataPackage('greeting-common', '2.0'),
+  dataPackage('greeting', '2.0', { requires: ['greeting-common = 2.0', 'hello >= 1.0'] }),
 ];
 
 /** A package with programs of the host in it. */

@@ -1,15 +1,22 @@
 /**
- * Makes Sample Linux: a small RPM distribution out of Debian's packages, with its stable repository and what its Koji has. Nothing is pretended but dracut (see
+ * Makes Sample Linux: a small RPM distribution out of Debian's packages, with its repositories and what its Koji has. Nothing is pretended but dracut (see
  * system-scripts.ts): the kernel, the programs, the RPMs and the repositories are real.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Programs } from '../../shared/programs/programs.ts';
+import { updateinfo } from './bodhi-updateinfo.ts';
+import { comps } from './comps.ts';
 import { type RunTool, toolRunner } from './host-programs.ts';
 import { downloadKernel, stageKernel } from './kernel.ts';
-import { type BuiltRpm, type KojiContent, kojiContent } from './koji-content.ts';
-import { comps, hello, helloVersions, hostPackage, sampleRelease, smallPackages, stagePlan } from './packages.ts';
+import { type RepositoryName, sampleRelease, sampleRepositories, stableBuiltS } from './known-names.ts';
+import { layOutKoji } from './koji-layout.ts';
+import { type Plan, stagePlan } from './package-plan.ts';
+import { packageSets, stablePlans } from './package-sets.ts';
+import { hostPackage, smallPackages } from './packages.ts';
+import { layOutRepository, type RepositoryLayout } from './repositories.ts';
+import { buildRpms, readRpms } from './rpm-building.ts';
 import { type CopiedPackage, hostVersions, stageBusybox, stageGrub, stageLibraries, stageRpm } from './userland.ts';
 
 export interface SampleDistributionOptions {
@@ -108,42 +115,55 @@ interface Making {
   readonly onLine: (line: string) => void;
 }
 
+/** Each has its metadata compressed another way. Stable is as Debian's createrepo_c writes it by itself, updates-testing as Fedora composes it. */
+const compressions: Record<RepositoryName, RepositoryLayout['compression']> = {
+  sample: 'gz',
+  'sample-updates': 'xz',
+  'sample-updates-testing': 'zstd',
+  'sample-copr': 'bz2',
+};
+
 async function makeDistribution(making: Making): Promise<void> {
   const { run, made, scratch, onLine } = making;
   const staging = join(scratch, 'staging');
   const home = join(scratch, 'home');
   await mkdir(home, { recursive: true });
 
-  // The three run side by side: most of the time is the kernel's download and the compression of what is large.
-  const stable = join(scratch, 'stable');
-  const testing = join(scratch, 'testing');
+  const folderOf = (set: string) => join(scratch, 'rpms', set);
+  const build = async (plans: readonly Plan[], set: string, builtS: number, arch: 'x86_64' | 'aarch64') => {
+    const specs = await allOrNothing(plans.map((plan) => stagePlan(plan, staging)));
+    await buildRpms({ run, scratch, home }, { specs, arch, builtS, into: folderOf(set) });
+  };
+  // The four run side by side: most of the time is the kernel's download and the compression of what is large.
   onLine('fetching the kernel, copying programs of this machine, building RPMs');
   await allOrNothing([
-    (async () => buildRpms(making, home, [await kernelPackage(making, staging)], stable))(),
+    (async () => build([await kernelPlan(making)], 'stable', stableBuiltS, 'x86_64'))(),
+    build(hostPackages(making), 'stable', stableBuiltS, 'x86_64'),
+    build([...smallPackages, ...stablePlans], 'stable', stableBuiltS, 'x86_64'),
     (async () => {
-      const plans = hostPackages(making);
-      await buildRpms(making, home, await allOrNothing(plans.map((plan) => stagePlan(plan, staging))), stable);
-    })(),
-    (async () => {
-      await buildRpms(making, home, await allOrNothing(smallPackages.map((plan) => stagePlan(plan, staging))), stable);
-      await buildRpms(making, home, [await stagePlan(hello(helloVersions.testing), staging)], testing);
+      for (const { name, plans, builtS, arch } of packageSets) await build(plans, name, builtS, arch);
     })(),
   ]);
 
-  onLine('laying out the stable repository and what Koji has');
-  const koji = await layOutKoji(run, [stable, testing], join(made, 'kojifiles'));
+  onLine('laying out the repositories and what Koji has');
+  const sets = [{ name: 'stable', repository: 'sample' as const, builtS: stableBuiltS }, ...packageSets];
+  const rpms = await allOrNothing(sets.map(async ({ name }) => readRpms(run, folderOf(name))));
+  const koji = await layOutKoji(rpms.flat(), join(made, 'kojifiles'));
   await writeFile(join(made, 'koji.json'), `${JSON.stringify(koji, undefined, 1)}\n`);
-  const repository = join(made, 'repo', archDirectory);
-  for (const name of await rpmsIn(stable)) {
-    // Debug information and sources have repositories of their own in a real distribution.
-    if (name.endsWith('.src.rpm') || name.includes('-debuginfo-')) continue;
-    const target = join(repository, 'Packages', name.slice(0, 1).toLowerCase(), name);
-    await mkdir(dirname(target), { recursive: true });
-    await link(join(stable, name), target);
-  }
-  const compsPath = join(scratch, 'comps.xml');
-  await writeFile(compsPath, comps);
-  await run('createrepo_c', ['--quiet', '--no-database', '--groupfile', compsPath, repository]);
+  await allOrNothing(
+    sets.map(async ({ name, repository, builtS }, index) => {
+      if (repository === undefined) return;
+      await layOutRepository(run, {
+        rpms: folderOf(name),
+        into: join(made, sampleRepositories[repository], archDirectory),
+        compression: compressions[repository],
+        revisionS: builtS,
+        scratch: join(scratch, `repository-${name}`),
+        ...(repository === 'sample' ? { comps } : {}),
+        ...(repository === 'sample-updates-testing' ? { updateinfo: updateinfo(rpms[index] ?? []) } : {}),
+      });
+    }),
+  );
 }
 
 /** Promise.all would return at the first failure, while the others still write into the folder that is about to be removed. */
@@ -211,7 +231,7 @@ function hostPackages({ run, versions }: Making) {
   ];
 }
 
-async function kernelPackage({ run, scratch }: Making, staging: string) {
+async function kernelPlan({ run, scratch }: Making): Promise<Plan> {
   const deb = await downloadKernel(run, join(scratch, 'download'));
   // `6.1.0-56` of Debian's package name is version and release here; the archive's own version says which build of it.
   const [name = '', debianVersion = ''] = (await run('dpkg-deb', ['--show', deb])).trim().split('\t');
@@ -222,75 +242,7 @@ async function kernelPackage({ run, scratch }: Making, staging: string) {
     release: `${release}${sampleRelease.distTag}`,
     summary: `Linux for virtual machines, Debian's ${debianVersion}`,
   };
-  return stagePlan(
-    hostPackage({ ...definition, license: 'GPL-2.0-only', requires: ['filesystem'], provides: ['kernel', 'kernel-modules'] }, async (stage) => {
-      await stageKernel(run, deb, join(scratch, 'kernel'), stage);
-    }),
-    staging,
-  );
-}
-
-/** Builds RPMs and source RPMs from spec files whose content is staged, all in one folder. */
-async function buildRpms(
-  { run, scratch }: Making,
-  home: string,
-  specs: readonly { readonly specName: string; readonly spec: string }[],
-  into: string,
-): Promise<void> {
-  const top = join(scratch, `rpmbuild-${randomBytes(4).toString('hex')}`);
-  await mkdir(into, { recursive: true });
-  await mkdir(join(top, 'SPECS'), { recursive: true });
-  const paths = specs.map(({ specName }) => join(top, 'SPECS', specName));
-  for (const [index, { spec }] of specs.entries()) await writeFile(paths[index] as string, spec);
-  const macros: Record<string, string> = {
-    _topdir: top,
-    _rpmdir: into,
-    _srcrpmdir: into,
-    // Doubled, so that each subpackage's own values are put in, not the spec file's.
-    _rpmfilename: '%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm',
-    _dbpath: join(top, 'db'),
-    _buildhost: 'sample.invalid',
-    _buildshell: '/bin/bash',
-    _binary_payload: 'w3.zstdio',
-    _source_payload: 'w3.zstdio',
-    _build_id_links: 'none',
-    debug_package: '%{nil}',
-    // Debian's rpm would strip, compress and check what comes from finished packages.
-    __os_install_post: '%{nil}',
-    __spec_clean_cmd: 'true',
-  };
-  await run(
-    'rpmbuild',
-    ['-ba', '--quiet', '--target', archDirectory, ...Object.entries(macros).flatMap(([name, value]) => ['--define', `${name} ${value}`]), ...paths],
-    {
-      env: { HOME: home },
-    },
-  );
-  await rm(top, { recursive: true, force: true });
-}
-
-const rpmsIn = async (directory: string) => (await readdir(directory)).filter((name) => name.endsWith('.rpm')).sort();
-
-/** Koji has every hello: laid out as its files host does, and described as its hub does. */
-async function layOutKoji(run: RunTool, directories: readonly string[], files: string): Promise<KojiContent> {
-  const rpms: BuiltRpm[] = [];
-  for (const directory of directories) {
-    const names = (await rpmsIn(directory)).filter((name) => name.startsWith('hello-'));
-    const output = await run(
-      'rpm',
-      ['-qp', '--nosignature', '--qf', '%{NAME} %{VERSION} %{RELEASE} %{ARCH} %{SOURCERPM} %{SIGMD5} %{BUILDTIME}\\n', ...names],
-      { cwd: directory },
-    );
-    for (const [index, line] of output.trim().split('\n').entries()) {
-      const [name = '', version = '', release = '', headerArch = '', sourceRpm = '', payloadHash = '', buildTime = ''] = line.split(' ');
-      // The header of a source RPM names the machine it was made for; Koji calls them all src.
-      const arch = sourceRpm === '(none)' ? 'src' : headerArch;
-      const file = join(directory, names[index] as string);
-      const target = join(files, 'packages', 'hello', version, release, arch, `${name}-${version}-${release}.${arch}.rpm`);
-      await mkdir(dirname(target), { recursive: true });
-      await link(file, target);
-      rpms.push({ name, version, release, arch, size: (await stat(file)).size, payloadHash, buildTimeS: Number(buildTime) });
-    }
-  }
-  return kojiContent(rpms);
+  return hostPackage({ ...definition, license: 'GPL-2.0-only', requires: ['filesystem'], provides: ['kernel', 'kernel-modules'] }, async (stage) => {
+    await stageKernel(run, deb, join(scratch, 'kernel'), stage);
+  });
 }

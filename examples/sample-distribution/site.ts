@@ -1,12 +1,15 @@
-/** The site of Sample Linux on a port of this machine: its mirror under /repo, its Koji's files host under /kojifiles and its Koji hub at /kojihub. */
+/** The site of Sample Linux on a port of this machine: its mirror with metalink and mirrorlist, its Koji hub at /kojihub with files under /kojifiles, and its Bodhi under /bodhi. */
 import { type FileHandle, open, readFile, realpath } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, sep } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { decodeCall, XmlRpcError } from '../../shared/koji/xml-rpc.ts';
-import type { KojiContent } from './koji-content.ts';
+import { answerBodhi } from './bodhi-server.ts';
+import { sampleRepositories } from './known-names.ts';
 import { answerCall, kojiVersion } from './koji-hub.ts';
+import type { KojiContent } from './koji-records.ts';
+import { brokenMirror, metalinkOf, mirrorlistOf } from './mirror-lists.ts';
 
 export interface SampleSiteOptions {
   /** What `generateSampleDistribution` made. */
@@ -25,7 +28,7 @@ export interface SampleSite {
 
 /** As the real hub's MaxRequestLength. */
 const requestBytesMax = 4 * 1024 * 1024;
-const publicFolders = ['repo', 'kojifiles'];
+const publicFolders: readonly string[] = [...Object.values(sampleRepositories), 'kojifiles'];
 
 /** Starts to listen; rejects where the port is taken. The directory is looked at anew for each request: until the distribution stands there, the answer is 503. */
 export async function startSampleSite({ directory, host, port }: SampleSiteOptions): Promise<SampleSite> {
@@ -62,6 +65,10 @@ async function answer(request: IncomingMessage, response: ServerResponse, direct
   if (root === undefined) return sendText(response, 503, 'the sample distribution is still being made\n', { 'Retry-After': '5' });
   if (path === '/kojihub') return answerHub(request, response, JSON.parse(await readFile(join(root, 'koji.json'), 'utf8')) as KojiContent);
   if (request.method !== 'GET' && request.method !== 'HEAD') return sendText(response, 405, 'only GET and HEAD\n', { Allow: 'GET, HEAD' });
+  const url = new URL(request.url ?? '/', `http://${request.headers.host ?? 'sample.invalid'}`);
+  if (path.startsWith('/bodhi/')) return sendBodhi(response, url, request.headers.accept ?? '');
+  if (path === '/metalink' || path === '/mirrorlist') return sendMirrors(response, url, root);
+  if (path.startsWith(`/${brokenMirror}/`)) return sendText(response, 404, 'this mirror has lost its disk\n');
   const file = await openBelow(root, path);
   if (file === undefined) return sendText(response, 404, 'not found\n');
   try {
@@ -69,6 +76,27 @@ async function answer(request: IncomingMessage, response: ServerResponse, direct
   } finally {
     await file.close();
   }
+}
+
+function sendBodhi(response: ServerResponse, url: URL, accept: string): void {
+  const { status, type, body, location } = answerBodhi(decodeURI(url.pathname.slice('/bodhi'.length)), url.searchParams, accept, url.origin);
+  response.writeHead(status, { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body), ...(location === undefined ? {} : { Location: location }) });
+  response.end(body);
+}
+
+/** As MirrorManager answers: by the names of repository and architecture, from the repomd.xml that stands there now. */
+async function sendMirrors(response: ServerResponse, { pathname, searchParams, origin }: URL, root: string): Promise<void> {
+  const repo = searchParams.get('repo') ?? '';
+  const arch = searchParams.get('arch') ?? '';
+  const folder = Object.hasOwn(sampleRepositories, repo) ? sampleRepositories[repo as keyof typeof sampleRepositories] : undefined;
+  const file = folder !== undefined && /^[a-z0-9_]+$/.test(arch) ? join(root, folder, arch, 'repodata', 'repomd.xml') : undefined;
+  const repomd = file === undefined ? undefined : await readFile(file).catch(() => undefined);
+  if (repomd === undefined) return sendText(response, 404, 'no such repository\n');
+  const bases = [`${origin}/${brokenMirror}/${folder}/${arch}/`, `${origin}/${folder}/${arch}/`];
+  if (pathname === '/mirrorlist') return sendText(response, 200, mirrorlistOf(repo, arch, bases));
+  const text = metalinkOf(repomd, bases);
+  response.writeHead(200, { 'Content-Type': 'application/metalink+xml', 'Content-Length': Buffer.byteLength(text) });
+  response.end(text);
 }
 
 async function answerHub(request: IncomingMessage, response: ServerResponse, koji: KojiContent): Promise<void> {

@@ -45,7 +45,7 @@ async function hub(method: string, ...args: XmlRpcValue[]): Promise<XmlRpcValue>
 test('of two callers at once one makes it, nothing else is left, and a third has nothing to do', async () => {
   expect(news.sort()).toEqual([false, true]);
   expect((await readdir(scratch.path)).filter((name) => name.startsWith('sample'))).toEqual(['sample']);
-  expect((await readdir(directory)).sort()).toEqual(['koji.json', 'kojifiles', 'repo', 'stamp.json']);
+  expect((await readdir(directory)).sort()).toEqual(['copr', 'koji.json', 'kojifiles', 'repo', 'stamp.json', 'updates', 'updates-testing']);
   expect(await generateSampleDistribution({ directory, programs })).toEqual({ directory, isNew: false });
 });
 

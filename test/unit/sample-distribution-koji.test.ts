@@ -1,11 +1,22 @@
 /** The sample Koji hub answers with the names, types and faults that were recorded at a real hub. */
 import { describe, expect, test } from 'vitest';
+import { kojiTaskIds, sideTag } from '../../examples/sample-distribution/known-names.ts';
 import { kojiContent } from '../../examples/sample-distribution/koji-content.ts';
 import { answerCall } from '../../examples/sample-distribution/koji-hub.ts';
 import { decodeCall, decodeResponse, encodeCall, type XmlRpcStruct, type XmlRpcValue } from '../../shared/koji/xml-rpc.ts';
 
 const rpm = (name: string, version: string, arch: string) => ({
-  ...{ name, version, release: '1.sample', arch, size: 6575, payloadHash: '3c11b6328c0b78662bf80931b04bc3c1', buildTimeS: 1_795_336_958 },
+  ...{
+    name,
+    epoch: null,
+    version,
+    release: '1.sample',
+    arch,
+    nvrOfSource: `hello-${version}-1.sample`,
+    size: 6575,
+    payloadHash: '3c11b6328c0b78662bf80931b04bc3c1',
+    buildTimeS: 1_795_336_958,
+  },
 });
 const content = kojiContent(
   ['1.1', '1.0'].flatMap((version) => [rpm('hello', version, 'noarch'), rpm('hello', version, 'src'), rpm('hello-debuginfo', version, 'noarch')]),
@@ -74,7 +85,7 @@ describe('recorded shapes', () => {
     expect(shape(value('getTag', ['sample']))).toBe(`arches:string extra:struct ${tagShape.replace('arches:string ', '')}`);
     expect(value('getTag', ['f99'])).toBeNull();
 
-    const all = value('listTagged', ['sample-updates-testing'], { inherit: true });
+    const all = value('listTagged', ['sample-updates-testing'], { inherit: true, package: 'hello' });
     expect(all.map(({ nvr, tag_name }) => [nvr, tag_name])).toEqual([
       ['hello-1.1-1.sample', 'sample-updates-testing'],
       ['hello-1.0-1.sample', 'sample'],
@@ -100,13 +111,45 @@ describe('recorded shapes', () => {
     expect(value('getTaskInfo', [[task_id as number, 1]])).toMatchObject([{ id: task_id, state: 5 }, null]);
   });
 
+  test('what a side tag inherits, and what is in it', () => {
+    expect(value('getFullInheritance', [sideTag]).map(({ name, currdepth }) => [name, currdepth])).toEqual([
+      ['sample-build', 1],
+      ['sample-updates', 2],
+      ['sample', 3],
+    ]);
+    expect(value('getFullInheritance', ['sample'])).toEqual([]);
+    expect(value('listTagged', [sideTag], { latest: true }).map(({ nvr }) => nvr)).toEqual(['sample-app-2.0-1.sample', 'sample-lib-2.0-1.sample']);
+    expect(value('listSideTags', ['sample-build'])).toEqual([{ id: 101, name: sideTag, user_id: '1', user_name: 'sample' }]);
+    expect(value('getBuildTarget', [sideTag])).toMatchObject({ build_tag_name: sideTag, dest_tag_name: sideTag });
+    expect(value('getBuildTarget', ['none'])).toBeNull();
+    // The latest of a tag is what was tagged last, whatever its version.
+    expect(value('getLatestBuilds', ['sample-updates-candidate'], { package: 'sample-notes' }).map(({ nvr }) => nvr)).toEqual(['sample-notes-1.2-1.sample']);
+  });
+
+  test('a scratch task with its children and what they left', () => {
+    const below = value('getTaskDescendents', [kojiTaskIds.scratch]) as unknown as Record<string, Record<string, XmlRpcValue>[]>;
+    expect(below[kojiTaskIds.scratch]?.map(({ method, parent, state }) => [method, parent, state])).toEqual([
+      ['rebuildSRPM', kojiTaskIds.scratch, 2],
+      ['buildArch', kojiTaskIds.scratch, 2],
+    ]);
+    expect(Object.keys(below)).toEqual([0, 1, 2].map((next) => String(kojiTaskIds.scratch + next)));
+    const id = kojiTaskIds.scratch + 2;
+    expect(value('listTaskOutput', [id])).toEqual(['build.log', 'root.log', 'state.log']);
+    expect(value('listTaskOutput', [id], { stat: true, all_volumes: true })).toMatchObject({
+      'build.log': { DEFAULT: { st_size: expect.stringMatching(/^\d+$/) } },
+    });
+    expect(value('listTaskOutput', [id], { all_volumes: true })).toMatchObject({ 'build.log': ['DEFAULT'] });
+    expect(value('listTaskOutput', [1])).toEqual([]);
+    expect(value('listBuilds', [], { taskID: kojiTaskIds.ofBuild }).map(({ nvr }) => nvr)).toEqual(['hello-1.1-1.sample']);
+  });
+
   test('versions and packages', () => {
     expect(value('getAPIVersion')).toBe(1);
     expect(value('getKojiVersion')).toMatch(/^\d+\.\d+/);
     expect(value('getPackageID', ['hello'])).toBe(298);
     expect(value('getPackageID', ['no-such-package'])).toBeNull();
-    expect(value('listBuilds', [], { packageID: 'hello', queryOpts: { order: '-build_id', limit: 2 } }).map(({ nvr }) => nvr)).toEqual([
-      'hello-1.2-1.sample',
+    expect(value('listBuilds', [], { packageID: 'hello', state: 1, queryOpts: { order: 'build_id', limit: 2 } }).map(({ nvr }) => nvr)).toEqual([
+      'hello-1.0-1.sample',
       'hello-1.1-1.sample',
     ]);
   });
@@ -119,6 +162,8 @@ test.each([
   ['getBuild', [], { build: 1 }, 1019, "getBuild() got an unexpected keyword argument 'build'"],
   ['getAPIVersion', [1], {}, 1019, 'getAPIVersion() takes at most 0 arguments (1 given)'],
   ['listBuildRPMs', ['bash-5.99-1.fc44'], {}, 1000, "No such build: 'bash-5.99-1.fc44'"],
+  ['getFullInheritance', ['f99'], {}, 1000, "No such tagInfo: 'f99'"],
+  ['getTaskDescendents', [1], {}, 1000, 'No such task: 1'],
   ['listTagged', ['f99'], {}, 1000, "No such tagInfo: 'f99'"],
   ['noSuchMethod', [], {}, 1000, 'Invalid method: noSuchMethod'],
   ['constructor', [], {}, 1000, 'Invalid method: constructor'],
