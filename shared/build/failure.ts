@@ -43,10 +43,11 @@ export const failureKinds = {
   RELEASE_ENDED: requester('The release has reached its end of life: nothing of it is updated or built any more.'),
   IMAGE_TOO_LARGE: requester('The packages together need more room than the medium or this service allows.'),
   REPOSITORY_REFUSED: requester(
-    'A repository that the request itself names is at an address that is not fetched from, or has metadata that cannot be trusted.',
+    'A repository that the request itself names is not at its address, is at one that is not fetched from, or has metadata that cannot be trusted.',
   ),
   BODHI_UNREACHABLE: operator('remote', 'Bodhi did not answer, or answered with something that is not its JSON.'),
   REPOSITORY_METADATA_REFUSED: operator('remote', 'The metadata of a repository is not what its checksums say, or is written to do harm.'),
+  REPOSITORY_ABSENT: operator('remote', 'There is no repository at its address: every mirror says that it has no such metadata.'),
   REPOSITORY_UNREACHABLE: operator('remote', 'The metadata of a repository could not be fetched.'),
   SOLVER_FAILED: operator('local', 'The dependency solver itself broke.'),
   // Packages

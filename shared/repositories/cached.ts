@@ -12,8 +12,8 @@ import { type SharedFlight, sharedFlight } from '../parallel/shared-flight.ts';
 import type { Programs } from '../programs/programs.ts';
 import { checkMetadata } from './check-metadata.ts';
 import { findMirrors, type Mirrors } from './mirrors.ts';
-import { type MetadataFile, type Repomd, RepomdError, readRepomd } from './repomd.ts';
-import type { OpenOptions, Repositories, RepositorySnapshot, RepositorySource } from './repositories.ts';
+import { type MetadataFile, type Repomd, RepomdError, readRepomd, writeRepomd } from './repomd.ts';
+import { type OpenOptions, type Repositories, type RepositorySnapshot, type RepositorySource, shownName } from './repositories.ts';
 import { XmlDocumentError } from './xml-document.ts';
 
 export interface CachedRepositoriesOptions {
@@ -109,6 +109,7 @@ export function cachedRepositories(options: CachedRepositoriesOptions): Reposito
     const found = await findMirrors(source, { egress, clock, signal });
     const troubles: SpindleError[] = [];
     for (let round = 0; round < roundsMax; round += 1) {
+      if (round > 0 && troubles.every(({ code }) => code === 'REPOSITORY_ABSENT')) break;
       if (round > 0) await clock.sleep(pauseMs * 2 ** round, signal);
       for (const mirror of chosenMirrors(entry, found, clock.now())) {
         try {
@@ -118,7 +119,7 @@ export function cachedRepositories(options: CachedRepositoriesOptions): Reposito
           if (!(error instanceof SpindleError) || !isOfThisMirror(error)) throw error;
           if (error.code === 'REPOSITORY_METADATA_REFUSED') entry.badUntil.set(mirror, clock.now() + badForMs);
           troubles.push(error);
-          log?.(`the mirror ${mirror} of ${source.id} is passed over: ${error.message}`);
+          log?.(`the mirror ${mirror} of ${shownName(source)} is passed over: ${error.message}`);
         }
       }
     }
@@ -132,7 +133,7 @@ export function cachedRepositories(options: CachedRepositoriesOptions): Reposito
       const path = join(partial, 'repodata', 'repomd.xml');
       const url = new URL('repodata/repomd.xml', mirror).href;
       const answer = await egress.download({ url, bytesMax: repomdBytesMax, deadlineMs: smallFileDeadlineMs, signal }, path);
-      if (answer.status !== 200) throw new SpindleError('REPOSITORY_UNREACHABLE', `${url} answers with HTTP status ${answer.status}`);
+      if (answer.status !== 200) throw new SpindleError(codeOf(answer.status), `${url} answers with HTTP status ${answer.status}`);
       if (found.accepted && !(await isAccepted(found.accepted, path, answer.sha256))) {
         throw new SpindleError('REPOSITORY_METADATA_REFUSED', `${url} is not the repomd.xml that the metalink names: the mirror is stale or false`);
       }
@@ -147,6 +148,7 @@ export function cachedRepositories(options: CachedRepositoriesOptions): Reposito
       );
       const files = repomd.files.map((file) => ({ file, path: join(partial, file.location) }));
       const openBytes = await checkMetadata(files, { programs, signal, openBytesMax });
+      await writeFile(path, writeRepomd(repomd));
       await publish(partial, stateOf(entry, answer.sha256));
       const current = await remember(entry, { digest: answer.sha256, revision: repomd.revision, mirrors, openBytes, checkedAt: now() });
       await evict(entry).catch(() => {});
@@ -258,9 +260,11 @@ function forgetOldest(entries: Map<string, Entry>): void {
 }
 
 /** By address alone: two requesters' names for one place share its cache, and no name can reach another's. Throws REMOTE_REFUSED where there is not exactly one address. */
-function keyOf({ id, metalink, mirrorlist, baseurl }: RepositorySource): string {
+function keyOf(source: RepositorySource): string {
+  const { metalink, mirrorlist, baseurl } = source;
   const addresses = Object.entries({ metalink, mirrorlist, baseurl }).filter(([, url]) => url !== undefined);
-  if (addresses.length !== 1) throw new SpindleError('REMOTE_REFUSED', `the repository ${id} names ${addresses.length} addresses instead of one`);
+  if (addresses.length !== 1)
+    throw new SpindleError('REMOTE_REFUSED', `the repository ${shownName(source)} names ${addresses.length} addresses instead of one`);
   return createHash('sha256').update(JSON.stringify(addresses[0])).digest('hex').slice(0, 40);
 }
 
@@ -269,26 +273,33 @@ function chosenMirrors(entry: Entry, { mirrors }: Mirrors, now: number): readonl
   return (good.length > 0 ? good : mirrors).slice(0, mirrorsTriedMax);
 }
 
+/** What is not there will not be there in a minute; anything else may pass. */
+const codeOf = (status: number) => ([403, 404, 410].includes(status) ? 'REPOSITORY_ABSENT' : 'REPOSITORY_UNREACHABLE');
+
 function isOfThisMirror({ code }: SpindleError): boolean {
-  return ['REPOSITORY_UNREACHABLE', 'REPOSITORY_METADATA_REFUSED', 'REMOTE_UNREACHABLE', 'REMOTE_TOO_LARGE', 'REMOTE_REFUSED'].includes(code);
+  return ['REPOSITORY_UNREACHABLE', 'REPOSITORY_ABSENT', 'REPOSITORY_METADATA_REFUSED', 'REMOTE_UNREACHABLE', 'REMOTE_TOO_LARGE', 'REMOTE_REFUSED'].includes(
+    code,
+  );
 }
 
-function summary({ id }: RepositorySource, { mirrors }: Mirrors, troubles: readonly SpindleError[]): SpindleError {
+function summary(source: RepositorySource, { mirrors }: Mirrors, troubles: readonly SpindleError[]): SpindleError {
   const details = [...new Set(troubles.map(({ message }) => message))].slice(0, 20);
   const wrong = troubles.find(({ code }) => code === 'REPOSITORY_METADATA_REFUSED');
   if (wrong)
     return new SpindleError(
       'REPOSITORY_METADATA_REFUSED',
-      `the metadata of the repository ${id} cannot be trusted: ${wrong.message}; its maintainers have to mend that`,
+      `the metadata of the repository ${shownName(source)} cannot be trusted: ${wrong.message}; its maintainers have to mend that`,
       { details },
     );
   const refused = troubles.find(({ code }) => code === 'REMOTE_REFUSED' || code === 'REMOTE_TOO_LARGE');
   if (refused && troubles.every(({ code }) => code === refused.code))
-    return new SpindleError(refused.code, `the repository ${id} cannot be used: ${refused.message}`, { details });
+    return new SpindleError(refused.code, `the repository ${shownName(source)} cannot be used: ${refused.message}`, { details });
+  if (troubles.length > 0 && troubles.every(({ code }) => code === 'REPOSITORY_ABSENT'))
+    return new SpindleError('REPOSITORY_ABSENT', `there is no repository ${shownName(source)}: ${details.at(-1)}; check its address`, { details });
   const count = Math.min(mirrors.length, mirrorsTriedMax);
   return new SpindleError(
     'REPOSITORY_UNREACHABLE',
-    `the metadata of the repository ${id} could not be fetched from any of ${count} mirrors: ${details.at(-1) ?? 'there is none'}; try again later`,
+    `the metadata of the repository ${shownName(source)} could not be fetched from any of ${count} mirrors: ${details.at(-1) ?? 'there is none'}; try again later`,
     { details },
   );
 }

@@ -4,7 +4,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Egress } from '../egress/egress.ts';
 import { MetalinkError, type RepomdHash, readMetalink } from './metalink.ts';
 import { readMirrorlist } from './mirrorlist.ts';
-import type { RepositorySource } from './repositories.ts';
+import { type RepositorySource, shownName } from './repositories.ts';
 import { XmlDocumentError } from './xml-document.ts';
 
 export interface Mirrors {
@@ -21,10 +21,12 @@ const pauseMs = 1000;
 
 /** Rejects with REPOSITORY_UNREACHABLE, REMOTE_REFUSED, REPOSITORY_METADATA_REFUSED or the signal's reason. */
 export async function findMirrors(
-  { id, metalink, mirrorlist, baseurl }: RepositorySource,
+  source: RepositorySource,
   { egress, clock, signal }: { readonly egress: Egress; readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<Mirrors> {
-  if (baseurl !== undefined) return { mirrors: [baseOf(id, baseurl)] };
+  const { metalink, mirrorlist, baseurl } = source;
+  const name = shownName(source);
+  if (baseurl !== undefined) return { mirrors: [baseOf(name, baseurl)] };
   const url = metalink ?? mirrorlist ?? '';
   const kind = metalink === undefined ? 'mirrorlist' : 'metalink';
   const fetchList = async (): Promise<string> => {
@@ -37,7 +39,7 @@ export async function findMirrors(
         signal.throwIfAborted();
         if (!(error instanceof SpindleError) || (error.code !== 'REMOTE_UNREACHABLE' && error.code !== 'REPOSITORY_UNREACHABLE')) throw error;
         if (attempt === attemptsMax) {
-          throw new SpindleError('REPOSITORY_UNREACHABLE', `the ${kind} of the repository ${id} could not be fetched: ${error.message}; try again later`, {
+          throw new SpindleError('REPOSITORY_UNREACHABLE', `the ${kind} of the repository ${name} could not be fetched: ${error.message}; try again later`, {
             cause: error,
           });
         }
@@ -48,7 +50,7 @@ export async function findMirrors(
   const text = await fetchList();
   if (kind === 'mirrorlist') {
     const mirrors = readMirrorlist(text);
-    if (mirrors.length === 0) throw new SpindleError('REPOSITORY_UNREACHABLE', `the mirrorlist of the repository ${id} names no mirror; try again later`);
+    if (mirrors.length === 0) throw new SpindleError('REPOSITORY_UNREACHABLE', `the mirrorlist of the repository ${name} names no mirror; try again later`);
     return { mirrors };
   }
   try {
@@ -56,16 +58,16 @@ export async function findMirrors(
   } catch (error) {
     // A bot wall or a maintenance page is no metalink either: nothing is known of the repository then.
     if (error instanceof MetalinkError || error instanceof XmlDocumentError) {
-      throw new SpindleError('REPOSITORY_UNREACHABLE', `the metalink of the repository ${id} ${error.message}; try again later`, { cause: error });
+      throw new SpindleError('REPOSITORY_UNREACHABLE', `the metalink of the repository ${name} ${error.message}; try again later`, { cause: error });
     }
     throw error;
   }
 }
 
-function baseOf(id: string, baseurl: string): string {
+function baseOf(name: string, baseurl: string): string {
   const url = URL.canParse(baseurl) ? new URL(baseurl) : undefined;
   if (!url || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.search || url.hash) {
-    throw new SpindleError('REMOTE_REFUSED', `the repository ${id} has an address that is no http or https URL of a folder`);
+    throw new SpindleError('REMOTE_REFUSED', `the repository ${name} has an address that is no http or https URL of a folder`);
   }
   return url.href.endsWith('/') ? url.href : `${url.href}/`;
 }

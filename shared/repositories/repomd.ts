@@ -1,4 +1,4 @@
-/** Reads a repository's repomd.xml: which metadata files it has, and what each must hash to. Pure. */
+/** Reads and writes a repository's repomd.xml: which metadata files it has, and what each must hash to. Pure. */
 import { childrenOf, readXmlDocument, textOf, type XmlElement } from './xml-document.ts';
 
 export interface Checksum {
@@ -47,6 +47,32 @@ export function readRepomd(text: string): Repomd {
   });
   if (!files.some(({ type }) => type === 'primary')) throw new RepomdError('names no primary metadata');
   return { revision: (textOf(root, 'revision') ?? '').slice(0, 100), files };
+}
+
+/**
+ * The repomd.xml of these files alone, in the place of the repository's own: dnf fetches whatever a repomd.xml names and it could use (compressed comps beside plain ones, modules, deltas), and what was
+ * not checked is not there.
+ */
+export function writeRepomd({ revision, files }: Repomd): string {
+  const checksum = (name: string, { type, value }: Checksum) => `    <${name} type="${type}">${value}</${name}>`;
+  const blocks = files.flatMap((file) => [
+    `  <data type="${file.type}">`,
+    checksum('checksum', file.checksum),
+    ...(file.openChecksum ? [checksum('open-checksum', file.openChecksum)] : []),
+    `    <location href="${file.location}"/>`,
+    ...(file.size === undefined ? [] : [`    <size>${file.size}</size>`]),
+    ...(file.openSize === undefined ? [] : [`    <open-size>${file.openSize}</open-size>`]),
+    '  </data>',
+  ]);
+  const shownRevision = revision.replace(/[^A-Za-z0-9._:+-]/g, '');
+  return [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    '<repomd xmlns="http://linux.duke.edu/metadata/repo">',
+    `  <revision>${shownRevision}</revision>`,
+    ...blocks,
+    '</repomd>',
+    '',
+  ].join('\n');
 }
 
 function fileOf(type: MetadataFile['type'], element: XmlElement): MetadataFile {

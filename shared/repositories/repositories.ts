@@ -3,14 +3,18 @@
 /** Where a repository is: exactly one address, variables filled in. */
 export interface RepositorySource {
   readonly id: string;
+  /** What people call it, where that is not the id. */
+  readonly title?: string;
   readonly metalink?: string;
   readonly mirrorlist?: string;
   readonly baseurl?: string;
 }
 
+export const shownName = ({ id, title }: RepositorySource): string => title ?? id;
+
 /** One state of a repository's metadata, complete and checked. The directory stays as it is until `release`. */
 export interface RepositorySnapshot {
-  /** Absolute; has `repodata/repomd.xml` and the files that it names (primary, filelists, group, updateinfo), no others. */
+  /** Absolute; has a `repodata/repomd.xml` that names primary, filelists, group and updateinfo as far as there are any, those files, and no others. */
   readonly directory: string;
   /** SHA-256 of repomd.xml, 64 lower-case hex digits: names this state. */
   readonly digest: string;
@@ -33,7 +37,7 @@ export interface OpenOptions {
 export interface Repositories {
   /**
    * The repository's present state; what was looked at lately is not asked for again. Concurrent calls for one repository fetch it once. Rejects with REPOSITORY_UNREACHABLE (no
-   * mirror gave the metadata), REPOSITORY_METADATA_REFUSED (wrong checksum everywhere, too large, entities, a location that leads out of the repository), DISK_FULL,
+   * mirror gave the metadata), REPOSITORY_ABSENT (every mirror says that there is none), REPOSITORY_METADATA_REFUSED (wrong checksum everywhere, too large, entities, a location that leads out of the repository), DISK_FULL,
    * REMOTE_REFUSED, or the signal's reason.
    */
   open(source: RepositorySource, options: OpenOptions): Promise<RepositorySnapshot>;

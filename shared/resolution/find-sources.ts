@@ -15,6 +15,7 @@ import {
   requireComplete,
   type SourceRpm,
   type SourceSet,
+  scratchUnsignedError,
   taskSources,
   unsignedError,
   usableRpms,
@@ -120,7 +121,7 @@ async function ofTasks(
       }
       const rpms = fitting.map(({ rpm, file }): SourceRpm => {
         const sources = taskSources(file, release);
-        if (sources.length === 0) throw unsignedError(rpm, what, release);
+        if (sources.length === 0) throw scratchUnsignedError(rpm, what, release);
         return { ...rpm, sources, payloadHash: null, because: `The request names the Koji task ${id}, which left it.` };
       });
       const sourceNames = (files[index] ?? []).flatMap(({ fileName }) => parseNevra(fileName.replace(/\.(no)?src\.rpm$/, '.src'))?.name ?? []);
@@ -202,7 +203,7 @@ async function ofNamedBuilds(koji: Koji, advisories: readonly Advisory[], { requ
   const answers = await koji.getBuilds(asked, signal);
   const unknown = wanted.filter((_, index) => answers[index] === undefined);
   if (unknown.length > 0) {
-    const named = unknown.map((build) => (typeof build === 'number' ? `build id ${build}` : build));
+    const named = unknown.map((build) => (typeof build === 'number' ? `with the id ${build}` : build));
     throw new SpindleError('KOJI_BUILD_UNKNOWN', `Koji has no build ${listed(named)}; check name, version and release under sources.kojiBuilds`);
   }
   const byName = new Map(asked.map((name, index) => [name, answers[index]]));

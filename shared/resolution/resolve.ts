@@ -69,7 +69,7 @@ export async function resolveRequest(options: ResolveOptions): Promise<Resolutio
   progress(0, 0, 'solving dependencies');
   const collection = repositoryCollection(release, request.arch);
   const enabled = enabledRepositories(request, release);
-  const further: readonly RepositorySource[] = request.sources.repositories.map(({ name, baseurl }) => ({ id: `${ownPrefix}${name}`, baseurl }));
+  const further: readonly RepositorySource[] = request.sources.repositories.map(({ name, baseurl }) => ({ id: `${ownPrefix}${name}`, title: name, baseurl }));
   const answer = await ports.solver.solve(
     {
       collection,

@@ -100,6 +100,14 @@ export function unsignedError(rpm: Nevra, what: string, release: Release): Spind
   );
 }
 
+/** Nobody signs what a scratch build leaves, so waiting would not help. */
+export function scratchUnsignedError(rpm: Nevra, what: string, release: Release): SpindleError {
+  return new SpindleError(
+    'PACKAGE_UNSIGNED',
+    `${what} has ${formatNevra(rpm)}, which is not signed, as nothing of a scratch build is; ${release.name} takes signed packages only here: name a signed build, or ask the operator to allow unsigned packages in side repositories`,
+  );
+}
+
 /** True where a build's release says another distribution than this one, as `1.fc43` does for Fedora 44. Builds without such a mark are anybody's. */
 export function hasForeignDist({ release }: Pick<KojiBuild, 'release'>, { dist }: Release): boolean {
   if (dist === undefined || release.split('.').includes(dist)) return false;

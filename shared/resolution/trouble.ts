@@ -138,7 +138,7 @@ function filteredWords({ chain }: Problem, cause: Extract<Problem['cause'], { ki
   const hint = answer.hints.find(({ requirement }) => requirement === cause.requirement);
   if (why?.reason === 'excluded') return `${needs}, and excludePackages leaves out ${shown(cause.package)}; allow it, or leave ${advised(top, context)} out`;
   if (why?.reason === 'replaced') {
-    return `${needs}, but ${setWords(why.set, context)} stands in the place of ${shown(cause.package)}; name a build of ${advised(top, context)} that fits it too, or leave one of them out`;
+    return `${needs}, but ${setWords(why.set, context)} stands in the place of ${shown(cause.package)}; name a build of ${shown(nameOf(top))} that fits it too, or leave one of them out`;
   }
   if (hint) return `${needs}, which is not in the repositories of the request: ${elsewhereWords(hint.elsewhere, context)}`;
   return `${needs}, and ${shown(cause.package)} is left out; leave ${advised(top, context)} out too`;

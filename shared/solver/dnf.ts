@@ -227,7 +227,7 @@ export function dnfSolver(options: DnfSolverOptions): Solver {
 
 /** What is wrong with a repository that the requester named is theirs to mend; that it cannot be reached may pass. */
 function asRequested(error: unknown): never {
-  if (error instanceof SpindleError && ['REMOTE_REFUSED', 'REMOTE_TOO_LARGE', 'REPOSITORY_METADATA_REFUSED'].includes(error.code)) {
+  if (error instanceof SpindleError && ['REMOTE_REFUSED', 'REMOTE_TOO_LARGE', 'REPOSITORY_METADATA_REFUSED', 'REPOSITORY_ABSENT'].includes(error.code)) {
     throw new SpindleError('REPOSITORY_REFUSED', `sources.repositories: ${error.message}`, { cause: error, details: error.details });
   }
   throw error;

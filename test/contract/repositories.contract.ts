@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { access, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { readRepomd } from '../../shared/repositories/repomd.ts';
 import type { Repositories, RepositorySource } from '../../shared/repositories/repositories.ts';
 
 export interface RepositoriesUnderTest {
@@ -43,7 +44,11 @@ export function repositoryFiles(options: RepositoryOptions = {}): ReadonlyMap<st
     `<?xml version="1.0" encoding="UTF-8"?>\n<repomd xmlns="http://linux.duke.edu/metadata/repo"><revision>${options.revision ?? '1'}</revision>`,
     `<data type="primary"><checksum type="sha256">${sha256(content)}</checksum><open-checksum type="sha256">${sha256(open)}</open-checksum>`,
     `<location href="${location}"/><size>${content.byteLength}</size><open-size>${options.openSize ?? open.byteLength}</open-size></data>`,
-    '<data type="primary_zck"><checksum type="sha256">0</checksum><location href="repodata/none.zck"/></data></repomd>\n',
+    // What dnf would fetch or fail for, if it read of it: no such file is served.
+    ...['primary_zck', 'modules', 'prestodelta'].map(
+      (type) => `<data type="${type}"><checksum type="sha256">${sha256(type)}</checksum><location href="repodata/${type}"/></data>`,
+    ),
+    '</repomd>\n',
   ].join('');
   return new Map<string, string | Uint8Array>([
     ['repodata/repomd.xml', options.change?.(repomd) ?? repomd],
@@ -90,8 +95,12 @@ export function repositoriesContract(name: string, make: () => Promise<Repositor
         openBytes: primaryXml().length,
         digest: sha256(files.get('repodata/repomd.xml') ?? ''),
       });
-      for (const [path, content] of files) expect(await readFile(join(snapshot.directory, path))).toEqual(Buffer.from(content));
-      expect(under.asked.filter((path) => path.includes('zck'))).toEqual([]);
+      const primary = [...files.keys()].find((path) => path.endsWith('-primary.xml')) ?? '';
+      expect(await readFile(join(snapshot.directory, primary), 'utf8')).toBe(primaryXml());
+      expect(under.asked).toEqual(['/a/repodata/repomd.xml', `/a/${primary}`]);
+      const published = await readFile(join(snapshot.directory, 'repodata/repomd.xml'), 'utf8');
+      expect(published.match(/type="[a-z_]+"><checksum|data type="[a-z_]+"/g)).toEqual(['data type="primary"']);
+      expect(readRepomd(published)).toEqual(readRepomd(String(files.get('repodata/repomd.xml'))));
       snapshot.release();
       snapshot.release();
     });

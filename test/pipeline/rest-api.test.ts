@@ -553,7 +553,14 @@ describe('bad input', () => {
     ['a kickstart', withField({ kickstart: 'text' }), json, 422, 'FEATURE_UNSUPPORTED', 'kickstart'],
     ['a webhook to this host', withField({ notify: { webhooks: [{ url: 'http://127.0.0.1/' }] } }), json, 422, 'FEATURE_UNSUPPORTED', 'notify.webhooks'],
     ['a webhook to a file', withField({ notify: { webhooks: [{ url: 'file:///etc/passwd' }] } }), json, 422, 'REQUEST_INVALID', 'notify.webhooks[0].url'],
-    ['updates-testing where there is none', withField({ sources: { updatesTesting: true } }), json, 422, 'FEATURE_UNSUPPORTED', 'sources.updatesTesting'],
+    [
+      'updates-testing where there is none',
+      withField({ release: 'rawhide', sources: { updatesTesting: true } }),
+      json,
+      422,
+      'FEATURE_UNSUPPORTED',
+      'sources.updatesTesting',
+    ],
   ];
 
   test.each(table)('%s', async (_what, payload, headers, status, code, field) => {
