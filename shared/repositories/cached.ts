@@ -181,7 +181,12 @@ export function cachedRepositories(options: CachedRepositoriesOptions): Reposito
       throw new SpindleError('REPOSITORY_METADATA_REFUSED', `its ${type} metadata has ${size} bytes; at most ${fileBytesMax} are read`);
     const limit = size ?? fileBytesMax;
     const url = new URL(location, mirror).href;
-    const answer = await egress.download({ url, bytesMax: limit, deadlineMs: 60_000 + Math.ceil(limit / bytesPerMsMin), signal }, path);
+    const answer = await egress
+      .download({ url, bytesMax: limit, deadlineMs: 60_000 + Math.ceil(limit / bytesPerMsMin), signal }, path)
+      .catch((error: unknown) => {
+        if (!(error instanceof SpindleError) || error.code !== 'REMOTE_TOO_LARGE') throw error;
+        throw new SpindleError('REPOSITORY_METADATA_REFUSED', `${url} has more than the ${limit} bytes that it may have`, { cause: error });
+      });
     if (answer.status !== 200) throw new SpindleError('REPOSITORY_UNREACHABLE', `${url} answers with HTTP status ${answer.status}`);
     const digest = checksum.type === 'sha256' ? answer.sha256 : await hashOf(path, checksum.type);
     if ((size !== undefined && answer.size !== size) || !isHere(digest)) {
