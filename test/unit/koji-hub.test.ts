@@ -46,10 +46,15 @@ function hub(answer: (method: string, args: readonly XmlRpcValue[]) => XmlRpcVal
   return { koji: kojiOn(routes), requests };
 }
 
-function kojiOn(routes: (hop: { readonly body?: string }) => SimulatedAnswer | undefined) {
+function kojiOn(routes: (hop: { readonly body?: string }) => SimulatedAnswer | undefined, clock?: { sleep(ms: number): Promise<void> }) {
   const egress = simulatedEgress({ routes: (hop) => routes(hop), clock: systemClock() });
-  return kojiHub({ hub: 'https://koji.example/kojihub', files: 'https://files.example/', egress });
+  return kojiHub({ hub: 'https://koji.example/kojihub', files: 'https://files.example/', egress, ...(clock ? { clock } : {}) });
 }
+
+/** Positional arguments, and the keywords that Koji packs into the last one. */
+const keywordsOf = (args: readonly XmlRpcValue[]) =>
+  args.find((arg): arg is XmlRpcStruct => typeof arg === 'object' && arg !== null && '__starstar' in arg) ?? {};
+const fault = (faultString: string): XmlRpcStruct => ({ faultCode: 1000, faultString, traceback: [] });
 
 describe('questions', () => {
   it('asks for 200 builds with their RPMs and signatures in at most 4 requests', async () => {
@@ -108,6 +113,147 @@ describe('questions', () => {
     expect((await koji.getBuilds([3, 'gone-1-1', 'no NVR at all', 'strict-1-1', 4])).map((each) => each?.id)).toEqual([3, undefined, undefined, undefined, 4]);
     expect(requests).toEqual([{ method: 'multiCall', questions: 4 }]);
     expect(await koji.getBuilds([])).toEqual([]);
+  });
+});
+
+describe('tasks', () => {
+  it('tells their states, and what is no task', async () => {
+    const { koji } = hub((_, [id]) =>
+      id === 9 ? [null] : [{ id: Number(id), method: 'build', state: Number(id), arch: id === 2 ? 'noarch' : null, label: null }],
+    );
+    expect(await koji.getTasks([0, 1, 2, 3, 4, 5, 9])).toEqual([
+      { id: 0, method: 'build', state: 'free', arch: null },
+      { id: 1, method: 'build', state: 'open', arch: null },
+      { id: 2, method: 'build', state: 'closed', arch: 'noarch' },
+      { id: 3, method: 'build', state: 'canceled', arch: null },
+      { id: 4, method: 'build', state: 'assigned', arch: null },
+      { id: 5, method: 'build', state: 'failed', arch: null },
+      undefined,
+    ]);
+  });
+
+  it('collects what a task and those below it left, wherever the files lie, each name once', async () => {
+    const { koji, requests } = hub((method, args) => {
+      const [id] = args;
+      if (method === 'getTaskDescendents')
+        return [
+          {
+            50: [
+              { id: 51, state: 2 },
+              { id: 52, state: 5 },
+            ],
+            51: [{ id: 120_053, state: 2 }],
+          },
+        ];
+      expect(keywordsOf(args)).toMatchObject({ stat: true, all_volumes: true });
+      if (id === 51) return [{ 'hello-1-1.src.rpm': { DEFAULT: { st_size: '900' } }, 'build.log': { DEFAULT: { st_size: '10' } } }];
+      if (id === 120_053) {
+        return [
+          { 'hello-1-1.x86_64.rpm': { fast: { st_size: 4_294_967_296 } }, 'hello-1-1.src.rpm': { DEFAULT: {} }, '../../etc/x-1-1.noarch.rpm': { DEFAULT: {} } },
+        ];
+      }
+      return [{}];
+    });
+    expect(await koji.listTaskRpms([50])).toEqual([
+      [
+        { taskId: 51, fileName: 'hello-1-1.src.rpm', size: 900, url: 'https://files.example/work/tasks/51/51/hello-1-1.src.rpm' },
+        {
+          taskId: 120_053,
+          fileName: 'hello-1-1.x86_64.rpm',
+          size: 4_294_967_296,
+          url: 'https://files.example/vol/fast/work/tasks/53/120053/hello-1-1.x86_64.rpm',
+        },
+      ],
+    ]);
+    // The failed child is not asked about.
+    expect(requests.map(({ questions }) => questions)).toEqual([1, 3]);
+  });
+
+  it('names the builds that a task made, complete ones only', async () => {
+    const { koji } = hub((method, args) => {
+      expect([method, keywordsOf(args)['taskID']]).toEqual(['listBuilds', 7]);
+      return [[build(8), build(7, { state: 3 })]];
+    });
+    expect((await koji.listTaskBuilds([7])).map((builds) => builds.map(({ id }) => id))).toEqual([[8]]);
+  });
+});
+
+describe('tags', () => {
+  const tagged = (id: number, tag: string) => build(id, { tag_name: tag, tag_id: 1 });
+
+  it('tells what each inherits, and what is no tag', async () => {
+    const { koji } = hub((_, [tag]) =>
+      tag === 'none'
+        ? fault("No such tag: 'none'")
+        : [
+            [
+              { name: 'f44-build', currdepth: 1 },
+              { name: 'f44', currdepth: 2 },
+              { name: 'f44', currdepth: 3 },
+            ],
+          ],
+    );
+    expect(await koji.getInheritance(['f44-build-side-1', 'none'])).toEqual([['f44-build', 'f44'], undefined]);
+  });
+
+  it('lists the latest builds that are tagged right there, without drafts', async () => {
+    const { koji } = hub((_, args) => {
+      expect(keywordsOf(args)).toMatchObject({ inherit: false, latest: true, draft: false });
+      return args[0] === 'none' ? fault('No such tag: none') : [[tagged(3, 'side'), tagged(2, 'side')]];
+    });
+    expect((await koji.listTagged(['side', 'none'])).map((list) => list.map(({ build: { id }, tag }) => [id, tag]))).toEqual([
+      [
+        [3, 'side'],
+        [2, 'side'],
+      ],
+      [],
+    ]);
+  });
+
+  it('refuses a tag with a whole distribution in it', async () => {
+    const { koji } = hub(() => [Array.from({ length: 2001 }, (_, id) => tagged(id, 'f44'))]);
+    await expect(koji.listTagged(['f44'])).rejects.toMatchObject({ code: 'KOJI_TAG_TOO_LARGE', message: expect.stringContaining('f44 holds 2001 builds') });
+  });
+
+  it('finds packages in a tag with the tag that really holds them, and the tags of a build', async () => {
+    const { koji } = hub((method, args) => {
+      if (method === 'listTags') return [[{ name: 'f44' }, { name: 'f44-updates' }]];
+      const wanted = keywordsOf(args)['package'];
+      return wanted === 'hello' ? [[tagged(4, 'f44-updates')]] : [[]];
+    });
+    expect((await koji.getLatestBuilds('f44-build', ['hello', 'nobody'])).map((found) => found && [found.build.id, found.tag])).toEqual([
+      [4, 'f44-updates'],
+      undefined,
+    ]);
+    expect(await koji.listTags([4])).toEqual([['f44', 'f44-updates']]);
+  });
+});
+
+describe('silence', () => {
+  it('is asked again twice, with pauses, and an answer is believed at once', async () => {
+    const pauses: number[] = [];
+    const clock = { sleep: async (ms: number) => void pauses.push(ms) };
+    let asked = 0;
+    const answers = [undefined, { status: 503, body: 'busy' }, xml(encodeResponse([[build(1)]]))];
+    const koji = kojiOn(() => answers[asked++], clock);
+    expect((await koji.getBuilds([1]))[0]?.id).toBe(1);
+    expect({ asked, pauses }).toEqual({ asked: 3, pauses: [500, 2000] });
+    asked = 0;
+    await expect(
+      kojiOn(() => {
+        asked += 1;
+        return undefined;
+      }, clock).getBuilds([1]),
+    ).rejects.toMatchObject({ code: 'KOJI_UNREACHABLE' });
+    expect(asked).toBe(3);
+    asked = 0;
+    await expect(
+      kojiOn(() => {
+        asked += 1;
+        return xml(encodeFault({ code: 1, text: 'KeyError' }));
+      }, clock).getBuilds([1]),
+    ).rejects.toMatchObject({ code: 'KOJI_FAULT' });
+    expect(asked).toBe(1);
   });
 });
 
