@@ -57,13 +57,19 @@ function machineArguments(acceleration: Acceleration): readonly string[] {
 /** What `probeImage` writes to the debug port makes QEMU end with this status. */
 export const probeStatus = (0x21 << 1) | 1;
 
+/** So many turns of the loop take a real processor some 50 ms and QEMU's own emulation 200 ms. */
+const probeTurns = 50_000_000;
+
 /**
- * A boot sector of three instructions: `mov al, 0x21`; `out 0xf4, al`; `hlt`. Whether KVM works can only be told by running a guest: the device
- * may open and the first guest still be aborted.
+ * A boot sector that counts and then ends: `mov ecx, turns`; `dec ecx`; `jnz` back; `mov al, 0x21`; `out 0xf4, al`; `hlt`. Whether KVM works can only be told by running a guest: the device may open and
+ * the first guest still be aborted; or, on hosts that are themselves virtual, run the instructions of a starting machine one by one, so slowly that no image ever gets past its firmware.
  */
 export function probeImage(): Uint8Array {
   const sector = new Uint8Array(512);
-  sector.set([0xb0, 0x21, 0xe6, 0xf4, 0xf4]);
+  sector.set([0x66, 0xb9]);
+  new DataView(sector.buffer).setUint32(2, probeTurns, true);
+  sector.set([0x66, 0x49, 0x75, 0xfc], 6);
+  sector.set([0xb0, 0x21, 0xe6, 0xf4, 0xf4], 10);
   sector.set([0x55, 0xaa], 510);
   return sector;
 }

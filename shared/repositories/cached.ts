@@ -57,7 +57,7 @@ const mirrorsKeptMax = 10;
 /** Tried in one round: the best of a long list, as downloads of packages do too. */
 const mirrorsTriedMax = 8;
 const badForMs = 10 * 60_000;
-/** Another process may just have begun to read a state that is no longer the newest. */
+/** A state that was just published is not the newest yet for a moment. */
 const supersededKeptMs = 10 * 60_000;
 const smallFileDeadlineMs = 30_000;
 /** Slower than this for a whole file is as good as down. */
@@ -151,7 +151,7 @@ export function cachedRepositories(options: CachedRepositoriesOptions): Reposito
       await writeFile(path, writeRepomd(repomd));
       await publish(partial, stateOf(entry, answer.sha256));
       const current = await remember(entry, { digest: answer.sha256, revision: repomd.revision, mirrors, openBytes, checkedAt: now() });
-      await evict(entry).catch(() => {});
+      await evict().catch(() => {});
       return current;
     } finally {
       await rm(partial, { recursive: true, force: true });
@@ -197,34 +197,17 @@ export function cachedRepositories(options: CachedRepositoriesOptions): Reposito
     }
   };
 
-  /** Removes states that nobody holds: those that were superseded a while ago, then the ones not used for longest, until all fit. */
-  const evict = async (latest: Entry): Promise<void> => {
-    const states: { readonly path: string; readonly entry: string; readonly isCurrent: boolean; readonly usedAt: number; readonly bytes: number }[] = [];
-    for (const key of await readdir(directory)) {
-      const folder = join(directory, key);
-      const current = await readCurrent(folder);
-      const usedAt = await stat(join(folder, 'current.json')).then(
-        ({ mtimeMs }) => mtimeMs,
-        () => 0,
-      );
-      for (const name of await readdir(folder).catch(() => [])) {
-        if (!/^[0-9a-f]{64}$/.test(name)) continue;
-        const path = join(folder, name);
-        const isCurrent = current?.digest === name;
-        const made = await stat(path).then(
-          ({ mtimeMs }) => mtimeMs,
-          () => 0,
-        );
-        states.push({ path, entry: key, isCurrent, usedAt: isCurrent ? usedAt : Math.min(made, usedAt), bytes: await bytesBelow(path) });
-      }
-    }
+  /** What somebody reads or is just fetching; a state is published before anything else knows of it. */
+  const isInUse = ({ path, entry }: KeptState) => held.has(path) || entries.get(entry)?.flight?.isOver() === false;
+
+  /** Removes states that nobody uses: those that were superseded a while ago, then the ones not used for longest, until all fit. */
+  const evict = async (): Promise<void> => {
+    const states = await keptStates(directory);
     let bytes = states.reduce((sum, state) => sum + state.bytes, 0);
-    const removable = states.filter(({ path, entry, isCurrent }) => !held.has(path) && !(isCurrent && entry === latest.key));
     // Superseded states first, then by age.
-    for (const state of removable.toSorted((a, b) => Number(a.isCurrent) - Number(b.isCurrent) || a.usedAt - b.usedAt)) {
+    for (const state of states.toSorted((a, b) => Number(a.isCurrent) - Number(b.isCurrent) || a.usedAt - b.usedAt)) {
       const isOld = !state.isCurrent && clock.now() - state.usedAt > supersededKeptMs;
-      if (!isOld && bytes <= bytesMax) continue;
-      if (held.has(state.path)) continue;
+      if ((!isOld && bytes <= bytesMax) || isInUse(state)) continue;
       const known = entries.get(state.entry);
       if (known && state.isCurrent) known.current = undefined;
       await rm(state.path, { recursive: true, force: true });
@@ -254,6 +237,35 @@ export function cachedRepositories(options: CachedRepositoriesOptions): Reposito
       await Promise.allSettled([...entries.values()].map(({ flight }) => flight?.ended));
     },
   };
+}
+
+interface KeptState {
+  readonly path: string;
+  /** Key of its repository. */
+  readonly entry: string;
+  readonly isCurrent: boolean;
+  /** When its repository was last looked at, for a superseded one at least when it was published: milliseconds since 1970. */
+  readonly usedAt: number;
+  readonly bytes: number;
+}
+
+async function keptStates(directory: string): Promise<readonly KeptState[]> {
+  const timesOf = (path: string) => stat(path).catch(() => undefined);
+  const states: KeptState[] = [];
+  for (const entry of await readdir(directory)) {
+    const folder = join(directory, entry);
+    const current = await readCurrent(folder);
+    const lookedAt = (await timesOf(join(folder, 'current.json')))?.mtimeMs ?? 0;
+    for (const name of await readdir(folder).catch(() => [])) {
+      if (!/^[0-9a-f]{64}$/.test(name)) continue;
+      const path = join(folder, name);
+      const isCurrent = current?.digest === name;
+      // Publishing renames, which is a change; a state that was published and not yet named current is no old one.
+      const publishedAt = (await timesOf(path))?.ctimeMs ?? 0;
+      states.push({ path, entry, isCurrent, usedAt: isCurrent ? lookedAt : publishedAt, bytes: await bytesBelow(path) });
+    }
+  }
+  return states;
 }
 
 /** Anybody may name repositories: of those that were not asked for lately only the disk remembers. */

@@ -123,6 +123,16 @@ describe('repositories: cached, beyond the contract', () => {
     expect(under.asked).toHaveLength(2);
   });
 
+  it('keeps what it has just fetched while others are fetched beside it', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const under = await setUp();
+      const names = Array.from({ length: 8 }, (_, index) => `r${index}`);
+      for (const name of names) under.serve(name, repositoryFiles({ revision: name, primary: primaryXml(name) }));
+      const snapshots = await Promise.all(names.map((name) => open(under, name)));
+      for (const { directory } of snapshots) await access(join(directory, 'repodata/repomd.xml'));
+    }
+  });
+
   it('removes what is over its bound, but never what is held', async () => {
     const under = await setUp({ bytesMax: 3000 });
     const filler = (place: string) => repositoryFiles({ primary: primaryXml(place.repeat(1200)) });
