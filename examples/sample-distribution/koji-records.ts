@@ -61,7 +61,7 @@ export interface KojiTarget {
 }
 
 /** A file that a task left: where the files host has it, below the task's folder. */
-export interface KojiTaskFile {
+interface KojiTaskFile {
   readonly name: string;
   /** Bytes. */
   readonly size: number;

@@ -20,7 +20,7 @@ export interface PackageDefinition {
   readonly subpackages?: readonly Subpackage[];
 }
 
-export interface Subpackage {
+interface Subpackage {
   /** Behind the dash: `debuginfo` of `hello` is `hello-debuginfo`. */
   readonly suffix: string;
   readonly version?: string;

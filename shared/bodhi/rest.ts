@@ -47,7 +47,7 @@ const Update = z
   );
 
 /** A page of `/updates/`. `pages` is 0 where there is nothing. */
-export const UpdatesPage = z.object({ updates: z.array(Update), pages: z.number().int().nonnegative() });
+const UpdatesPage = z.object({ updates: z.array(Update), pages: z.number().int().nonnegative() });
 /** What `/updates/{alias}` answers. */
 export const SingleUpdate = z.object({ update: Update });
 

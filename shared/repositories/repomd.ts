@@ -1,7 +1,7 @@
 /** Reads and writes a repository's repomd.xml: which metadata files it has, and what each must hash to. Pure. */
 import { childrenOf, readXmlDocument, textOf, type XmlElement } from './xml-document.ts';
 
-export interface Checksum {
+interface Checksum {
   readonly type: 'sha256' | 'sha512';
   /** Lower-case hex. */
   readonly value: string;

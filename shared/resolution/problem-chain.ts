@@ -2,7 +2,7 @@
 import { parseNevra } from '../fedora/nvr.ts';
 
 /** The root of a problem. Packages are NEVRAs as libsolv writes them. */
-export type Cause =
+type Cause =
   | { readonly kind: 'nothing-provides'; readonly requirement: string; readonly by: string }
   | { readonly kind: 'filtered'; readonly package: string; readonly requirement: string | undefined; readonly by: string | undefined }
   | { readonly kind: 'conflict'; readonly package: string; readonly other: string; readonly verb: 'conflicts with' | 'obsoletes' }
@@ -51,7 +51,7 @@ export function readProblem(lines: readonly string[]): Problem {
       return { cause, chain: cause.by === undefined ? [cause.package] : chainTo(cause.by, edges), otherChain: [] };
     case 'conflict':
     case 'two-versions':
-      return { cause, chain: chainTo(cause.package, edges), otherChain: chainTo(cause.other, edges) };
+      return { cause, chain: chainTo(cause.package, edges, cause.other), otherChain: chainTo(cause.other, edges, cause.package) };
     case 'architecture':
       return { cause, chain: chainTo(cause.package, edges), otherChain: [] };
     default:
@@ -90,11 +90,13 @@ function lowest(edges: readonly Edge[]): Edge | undefined {
   return edges.find(({ requirement }) => !edges.some(({ from }) => nameOf(from) === requirement.split(' ')[0])) ?? edges.at(-1);
 }
 
-/** Upwards from a package, by who requires its name; where nobody does by name, by a requirement that no other package of the problem is named like. */
-function chainTo(nevra: string, edges: readonly Edge[]): readonly string[] {
+/**
+ * Upwards from a package, by who requires its name; where nobody does by name, by a requirement that no package of the problem is named like. `others`: packages of the problem that no edge begins at.
+ */
+function chainTo(nevra: string, edges: readonly Edge[], ...others: readonly string[]): readonly string[] {
   const chain = [nevra];
   const left = new Set(edges.filter(({ from }) => from !== nevra));
-  const names = new Set(edges.map(({ from }) => nameOf(from)));
+  const names = new Set([...edges.map(({ from }) => from), ...others].map(nameOf));
   for (let at = nevra; left.size > 0; ) {
     const byName = [...left].find(({ requirement }) => requirement.split(' ')[0] === nameOf(at));
     const byCapability = [...left].find(({ requirement }) => !names.has(requirement.split(' ')[0] ?? ''));

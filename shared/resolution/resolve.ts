@@ -20,7 +20,7 @@ import type { Resolution, ResolvedPackage } from './resolution.ts';
 import type { SourceSet } from './source-set.ts';
 import { missingError, type TroubleContext, unsolvableError } from './trouble.ts';
 
-export interface ResolvePorts extends FetchPorts {
+interface ResolvePorts extends FetchPorts {
   /** The client of a release's hub. */
   readonly koji: (koji: NonNullable<Release['koji']>) => Koji;
   readonly bodhi: (bodhi: NonNullable<Release['bodhi']>) => Bodhi;

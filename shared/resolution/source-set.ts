@@ -34,7 +34,7 @@ export interface SourceSet {
 const signatureBytesMax = 1024 * 1024;
 const unknownSizeMax = 4 * 1024 ** 3;
 
-export const isDebug = ({ name }: Pick<Nevra, 'name'>) => /-(debuginfo|debugsource)(-|$)/.test(name);
+const isDebug = ({ name }: Pick<Nevra, 'name'>) => /-(debuginfo|debugsource)(-|$)/.test(name);
 
 /** Whether an RPM can be in this image at all. */
 export function isFitting(rpm: Pick<Nevra, 'name' | 'arch'>, { arch, sources }: SingleBuildRequest): boolean {

@@ -56,7 +56,7 @@ export function repositoryFiles(options: RepositoryOptions = {}): ReadonlyMap<st
   ]);
 }
 
-export function metalinkXml(repomd: string | Uint8Array, urls: readonly string[]): string {
+function metalinkXml(repomd: string | Uint8Array, urls: readonly string[]): string {
   const hash = (type: string) => `<hash type="${type}">${createHash(type).update(repomd).digest('hex')}</hash>`;
   const mirrors = urls.map((url, place) => `<url protocol="http" type="http" preference="${100 - place}">${url}repodata/repomd.xml</url>`).join('');
   return (

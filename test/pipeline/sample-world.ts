@@ -22,7 +22,7 @@ import { tempDirectory } from '../support/temp-directory.ts';
 
 type StoredRef = { readonly sha256: string; readonly size: number };
 
-export interface Trial {
+interface Trial {
   readonly lines: readonly string[];
   readonly files: StageContext['files'];
   run<D>(stage: Stage, data: unknown): Promise<Emitted<string, D>>;
