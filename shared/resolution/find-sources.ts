@@ -203,7 +203,7 @@ async function ofNamedBuilds(koji: Koji, advisories: readonly Advisory[], { requ
   const answers = await koji.getBuilds(asked, signal);
   const unknown = wanted.filter((_, index) => answers[index] === undefined);
   if (unknown.length > 0) {
-    const named = unknown.map((build) => (typeof build === 'number' ? `with the id ${build}` : build));
+    const named = unknown.map((build) => (typeof build === 'number' ? `${build} (a build id)` : build));
     throw new SpindleError('KOJI_BUILD_UNKNOWN', `Koji has no build ${listed(named)}; check name, version and release under sources.kojiBuilds`);
   }
   const byName = new Map(asked.map((name, index) => [name, answers[index]]));

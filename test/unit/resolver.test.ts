@@ -142,7 +142,7 @@ describe('resolver', () => {
 
 describe('the requester hears', () => {
   it.each<[string, object, string, RegExp]>([
-    ['of unknown builds, all of them', withBuild('nothing-1-1', 99, 'hello-1.1-1'), 'KOJI_BUILD_UNKNOWN', /nothing-1-1, build id 99;/],
+    ['of unknown builds, all of them', withBuild('nothing-1-1', 99, 'hello-1.1-1'), 'KOJI_BUILD_UNKNOWN', /nothing-1-1, 99 \(a build id\);/],
     ['of a failed build', withBuild(12), 'KOJI_BUILD_NOT_COMPLETE', /hello-1\.2-1 has failed/],
     ['of a build for other machines', withBuild('elsewhere-1-1'), 'KOJI_BUILD_NO_RPMS', /no RPM for x86_64: it has some for s390x/],
     ['of several unknown packages', { packages: ['bsh', 'helo'] }, 'PACKAGE_UNKNOWN', /bsh; near to it: bash \(and 1 more, see the details\)/],
