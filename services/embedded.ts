@@ -72,7 +72,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   const loaded = await loadReleases(config.releasesFile);
   const site = loaded.needs.includes('SAMPLE_SITE') ? await openSampleSite(config, life) : undefined;
   const releases = loaded.fill(site ? { SAMPLE_SITE: site.url } : {});
-  const allow = site ? [new URL(site.url).host] : [];
+  const allow = [...config.egressAllow, ...(site ? [new URL(site.url).host] : [])];
   const adapters = await openAdapters(config, life, { clock, programs, logger, worker, version, allow });
   const { store, bus, files, mail, workspaces, egress, solver } = adapters;
   // From here on the state directory is ours alone.

@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
+import { addressPolicy } from '../egress/address-policy.ts';
 import { Secret } from './secret.ts';
 
 interface Listen {
@@ -25,6 +26,8 @@ export interface Config {
   readonly auth: 'none';
   /** Absent: the shipped file. */
   readonly releasesFile?: string;
+  /** What may be fetched from besides public addresses: `host:port` or networks. */
+  readonly egressAllow: readonly string[];
   /** Builds between `resolving` and their end at once; the others stay `queued`. */
   readonly buildsInFlightMax: number;
   /** Images that this process builds at once. */
@@ -122,6 +125,17 @@ const publicUrl = text.transform((value, context) => {
   return url.href.replace(/\/+$/, '');
 });
 
+const egressAllow = text.transform((value, context) => {
+  const entries = value.split(/[\s,]+/).filter((entry) => entry !== '');
+  try {
+    addressPolicy(entries);
+    return entries;
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: error instanceof Error ? error.message : 'is not a list of host:port and networks' });
+    return z.NEVER;
+  }
+});
+
 const Environment = z.object({
   SPINDLE_BUS_URL: z
     .instanceof(Secret)
@@ -156,6 +170,7 @@ const Environment = z.object({
     )
     .optional(),
   SPINDLE_RELEASES_FILE: text.pipe(z.string().refine((path) => !path.includes('\0'), 'is not a path')).optional(),
+  SPINDLE_EGRESS_ALLOW: egressAllow.optional(),
   SPINDLE_BUILDS_IN_FLIGHT_MAX: count(1000).optional(),
   SPINDLE_BUILDER_SLOTS: count(256).optional(),
 });
@@ -200,6 +215,7 @@ export function readConfig(
     logLevel: settings.SPINDLE_LOG_LEVEL ?? 'info',
     auth: 'none' as const,
     ...(settings.SPINDLE_RELEASES_FILE === undefined ? {} : { releasesFile: resolve(host.cwd, settings.SPINDLE_RELEASES_FILE) }),
+    egressAllow: settings.SPINDLE_EGRESS_ALLOW ?? [],
     buildsInFlightMax: settings.SPINDLE_BUILDS_IN_FLIGHT_MAX ?? 4,
     builderSlots: settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2))),
     warnings: given.map(([name]) => name).flatMap(unknownVariable),

@@ -13,6 +13,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 RELATIONS = {"<<": "LT", "<=": "LE", "=": "EQ", ">=": "GE", ">>": "GT"}
 CORE = ["bash", "coreutils", "grep", "sed", "tar", "gzip", "systemd", "dpkg", "apt", "util-linux", "passwd", "login", "findutils", "hostname", "procps", "less", "nano", "vim-tiny", "curl", "openssh-client"]
+# What KIWI needs inside a live image, by Fedora's names: so a service that makes those takes requests for this repository.
+ENGINE = ["kernel-core", "dracut", "dracut-kiwi-live", "grub2-tools", "grub2-pc-modules", "grub2-efi-x64-modules"]
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9+.-]*$")
 
 
@@ -122,6 +124,8 @@ def main(directory):
         name = fields.get("Package", "")
         if NAME.match(name) and fields.get("Architecture") in ("amd64", "all") and "Version" in fields:
             packages.setdefault(name, fields)
+    for name in ENGINE:
+        packages.setdefault(name, {"Package": name, "Version": "1-1", "Description": "What an image tool needs"})
     count = len(packages)
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
     common = 'xmlns="http://linux.duke.edu/metadata/common" xmlns:rpm="http://linux.duke.edu/metadata/rpm"'
@@ -129,7 +133,7 @@ def main(directory):
     filelists = Output(directory, "filelists", f'{head}<filelists xmlns="http://linux.duke.edu/metadata/filelists" packages="{count}">\n')
     for name, fields in sorted(packages.items()):
         epoch, version, release = evr(fields["Version"])
-        arch = "noarch" if fields["Architecture"] == "all" else "x86_64"
+        arch = "x86_64" if fields.get("Architecture") == "amd64" else "noarch"
         seed = hashlib.sha256(f"{name} {fields['Version']}".encode()).digest()
         pkgid = seed.hex()
         source = fields.get("Source", name).split(" ")[0]

@@ -1,6 +1,6 @@
 /** The resolver on a repository of 60,000 packages: warm, cold, many at once, and how much memory that takes; and the search for packages. The reference is dnf by the plainest means. */
 import { spawn } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -16,9 +16,9 @@ import { cachedRepositories } from '../../shared/repositories/cached.ts';
 import { remoteClients } from '../../shared/resolution/remote-clients.ts';
 import { resolveRequest } from '../../shared/resolution/resolve.ts';
 import { dnfSolver } from '../../shared/solver/dnf.ts';
-
 import { localWorkspaces } from '../../shared/workspace/local.ts';
-import { compare, figureOf, median, note, print, rounded } from './figure.ts';
+import { freePort, startRealService } from '../support/real-service.ts';
+import { compare, figureOf, median, missed, note, print, rounded } from './figure.ts';
 import { largeRepository, serveDirectory } from './large-repository.ts';
 
 const script = fileURLToPath(new URL('./resolve-reference.py', import.meta.url));
@@ -138,10 +138,10 @@ export async function resolveWarm(): Promise<void> {
       });
       const together: number[] = [];
       for (let round = 0; round < 5; round += 1) together.push(await timed(() => Promise.all(Array.from({ length: atOnce }, () => ours.resolve(asked)))));
-      print('resolve-warm', 'ms', figure, { requested: asked.length, resolved: packages.length, eightAtOnceMs: rounded(median(together)) });
-      const helper = await helperMemory(join(directory, 'ours'));
-      const { rss } = process.memoryUsage();
-      print('resolver-memory', 'MB', figureOf([helper / 1e6], [500]), { what: 'the solver process, beside the bound', nodeMB: rounded(rss / 1e6) });
+      const eightMs = median(together);
+      print('resolve-warm', 'ms', figure, { requested: asked.length, resolved: packages.length, eightAtOnceMs: rounded(eightMs) });
+      if (eightMs > 1000) missed('resolve-warm', 'at most 1000 ms for eight at once');
+      await serviceMemory({ url, destination, directory: join(directory, 'service'), asked });
     } finally {
       await reference.stop();
       await ours.close();
@@ -149,14 +149,52 @@ export async function resolveWarm(): Promise<void> {
   });
 }
 
+const memoryRounds = 3;
+
+/** The service itself, as a process of its own that has had eight questions at once several times: how much it and its solver hold then. */
+async function serviceMemory({ url, destination, directory, asked }: { url: string; destination: string; directory: string; asked: readonly string[] }) {
+  await mkdir(directory, { recursive: true });
+  const releasesFile = join(directory, 'releases.yaml');
+  const release = {
+    id: 'large',
+    name: 'Large',
+    arches: ['x86_64'],
+    repositories: [{ id: 'large', role: 'stable', baseurl: url }],
+    unsigned: 'allow',
+    engines: { live: 'kiwi' },
+  };
+  await writeFile(releasesFile, JSON.stringify({ releases: [release] }));
+  const service = await startRealService(join(directory, 'state'), await freePort(), {
+    SPINDLE_RELEASES_FILE: releasesFile,
+    SPINDLE_EGRESS_ALLOW: destination,
+  });
+  try {
+    const body = JSON.stringify({ release: 'large', imageType: 'live', packages: asked });
+    const headers = { 'content-type': 'application/json' };
+    for (let round = 0; round < memoryRounds; round += 1) {
+      const answers = await Promise.all(Array.from({ length: atOnce }, () => fetch(`${service.url}/api/v1/resolve`, { method: 'POST', headers, body })));
+      for (const answer of answers) {
+        const text = await answer.text();
+        if (answer.status !== 200) throw new Error(`a dry run is answered with ${answer.status}: ${text.slice(0, 500)}`);
+      }
+      await (await fetch(`${service.url}/api/v1/packages?release=large&q=bash`)).text();
+    }
+    const node = await residentBytes(service.pid);
+    const helper = await helperMemory(directory);
+    print('resolver-memory', 'MB', figureOf([node / 1e6], [200]), { what: 'the service, beside its bound', solverMB: rounded(helper / 1e6) });
+    if (helper / 1e6 > 500) missed('resolver-memory', 'at most 500 MB for the solver process');
+  } finally {
+    await service.stop();
+  }
+}
+
+const residentBytes = async (pid: number | string) => Number(/VmRSS:\s+(\d+)/.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
+
 /** Resident bytes of the solver's own process. */
 async function helperMemory(directory: string): Promise<number> {
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const [environment, command, status] = await Promise.all(
-      ['environ', 'comm', 'status'].map((file) => readFile(`/proc/${pid}/${file}`, 'utf8').catch(() => '')),
-    );
-    if (!environment?.includes(`HOME=${directory}`) || !command?.startsWith('python3')) continue;
-    return Number(/VmRSS:\s+(\d+)/.exec(status ?? '')?.[1] ?? 0) * 1024;
+    const [environment, command] = await Promise.all(['environ', 'comm'].map((file) => readFile(`/proc/${pid}/${file}`, 'utf8').catch(() => '')));
+    if (environment?.includes(`HOME=${directory}`) && command?.startsWith('python3')) return residentBytes(pid);
   }
   throw new Error('the solver process is not there');
 }
@@ -166,7 +204,7 @@ const coldRounds = 5;
 /** The first use of a repository: nothing of it is on this machine. */
 export async function resolveCold(): Promise<void> {
   await withSite(async ({ url, destination, directory }) => {
-    const names = ['bash', 'nano', 'curl', 'openssh-client', 'git'];
+    const names = ['bash', 'nano', 'curl', 'less', 'rsync'];
     let round = 0;
     const figure = await compare(coldRounds, {
       ours: async () => {
@@ -242,10 +280,7 @@ export async function packageSearch(): Promise<void> {
         { ...figureOf([median(oursMs)], [median(referenceMs)]), rounds: searchRounds },
         { p99: rounded(p99), packages: index.size },
       );
-      if (p99 > 30) {
-        note('bench: package-search misses its target: at most 30 ms for 99 of 100');
-        process.exitCode = 1;
-      }
+      if (p99 > 30) missed('package-search', 'at most 30 ms for 99 of 100');
     } finally {
       await ours.close();
     }

@@ -26,10 +26,10 @@ export async function freePort(): Promise<number> {
 }
 
 /** `npm start` without npm, on a state directory and port of the test's own. */
-export async function startRealService(stateDir: string, port: number): Promise<RealService> {
+export async function startRealService(stateDir: string, port: number, settings: Readonly<Record<string, string>> = {}): Promise<RealService> {
   const child: ChildProcess = spawn(process.execPath, ['bin/run.mjs', 'start'], {
     cwd: root,
-    env: { ...process.env, SPINDLE_STATE_DIR: stateDir, SPINDLE_LISTEN: `127.0.0.1:${port}`, SPINDLE_LOG_LEVEL: 'warn' },
+    env: { ...process.env, SPINDLE_STATE_DIR: stateDir, SPINDLE_LISTEN: `127.0.0.1:${port}`, SPINDLE_LOG_LEVEL: 'warn', ...settings },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

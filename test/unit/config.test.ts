@@ -30,6 +30,7 @@ describe('settings', () => {
       publicUrl: 'http://127.0.0.1:8080',
       logLevel: 'info',
       auth: 'none',
+      egressAllow: [],
       buildsInFlightMax: 4,
       builderSlots: 3,
       warnings: [],
@@ -48,6 +49,7 @@ describe('settings', () => {
         SPINDLE_RELEASES_FILE: 'releases.yaml',
         SPINDLE_BUILDS_IN_FLIGHT_MAX: '12',
         SPINDLE_BUILDER_SLOTS: '1',
+        SPINDLE_EGRESS_ALLOW: 'mirror.lan:8080, 10.1.0.0/16',
       },
       host,
     );
@@ -61,6 +63,7 @@ describe('settings', () => {
       releasesFile: '/home/spindle/releases.yaml',
       buildsInFlightMax: 12,
       builderSlots: 1,
+      egressAllow: ['mirror.lan:8080', '10.1.0.0/16'],
     });
     expect(Object.isFrozen(config) && Object.isFrozen(config.listen)).toBe(true);
   });
@@ -79,6 +82,7 @@ describe('settings', () => {
       SPINDLE_AUTH: 'ldap',
       SPINDLE_BUILDS_IN_FLIGHT_MAX: '0',
       SPINDLE_BUILDER_SLOTS: '1e3',
+      SPINDLE_EGRESS_ALLOW: 'mirror.lan',
     });
     expect(problems).toEqual({
       SPINDLE_BUS_URL: 'has the unknown scheme kafka:; this version serves `embedded:`',
@@ -89,6 +93,7 @@ describe('settings', () => {
       SPINDLE_AUTH: 'is not one of none, tokens, oidc',
       SPINDLE_BUILDS_IN_FLIGHT_MAX: 'must be at least 1',
       SPINDLE_BUILDER_SLOTS: 'is not a whole number',
+      SPINDLE_EGRESS_ALLOW: '"mirror.lan" is neither host:port nor a network such as 10.1.0.0/16',
     });
   });
 
