@@ -1,4 +1,6 @@
 /** The resolver for real: dnf of this machine against the sample distribution's site, with each source that a request can name. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { load } from 'js-yaml';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { advisoryAliases, kojiTaskIds, sideTag } from '../../examples/sample-distribution/known-names.ts';
 import type { Release } from '../../shared/releases/releases.ts';
@@ -6,6 +8,7 @@ import type { Resolution } from '../../shared/resolution/resolution.ts';
 import { expectGolden } from '../support/golden.ts';
 import { type SampleWorld, sampleWorld } from './sample-world.ts';
 
+const examples = new URL('../../examples/', import.meta.url);
 let world: SampleWorld;
 
 beforeAll(async () => {
@@ -260,6 +263,12 @@ describe('resolver', () => {
         .replaceAll(world.sample.site.url, 'http://SITE')
         .replaceAll(/127\.0\.0\.1:\d{4,}/g, 'SITE')}\n`,
     );
+  });
+
+  it.each(readdirSync(examples).filter((name) => name.endsWith('.yaml')))('resolves examples/%s, with something in the side repository', async (name) => {
+    const resolution = await resolveRequest(load(readFileSync(new URL(name, examples), 'utf8')) as object);
+    expect(sideOf(resolution).length).toBeGreaterThan(0);
+    expect(resolution.warnings).toEqual([]);
   });
 
   it('gives libsolv’s own words beside the short ones', async () => {
