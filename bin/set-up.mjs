@@ -18,6 +18,9 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
 const hostPackages = [
   // RPM packages, their repositories and the dependency solver.
   { debian: 'rpm', fedora: 'rpm-build' },
+  // Signing the sample distribution: Debian has rpmsign in rpm, Fedora the agent in gnupg2.
+  { debian: 'gpg', fedora: 'gnupg2' },
+  { debian: 'gpg-agent', fedora: 'rpm-sign' },
   { debian: 'createrepo-c', fedora: 'createrepo_c' },
   { debian: 'dnf', fedora: 'dnf' },
   { debian: 'python3-dnf', fedora: 'python3-dnf' },

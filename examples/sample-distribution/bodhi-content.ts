@@ -85,8 +85,14 @@ export const advisories: readonly Advisory[] = [
   },
 ];
 
-/** Of sample-split, which is in no advisory, it would be 1. Sample Linux's RPMs are not signed, and Bodhi says so. */
-export const buildRow = (nvr: string, of: BodhiRelease) => ({ nvr, signed: false, type: 'rpm', release_id: of.id, epoch: 0 });
+/** Of sample-split, which is in no advisory, the epoch would be 1. */
+export const buildRow = (nvr: string, { release: of, status }: Pick<Advisory, 'release' | 'status'>) => ({
+  nvr,
+  signed: status === 'testing' || status === 'stable',
+  type: 'rpm',
+  release_id: of.id,
+  epoch: 0,
+});
 
 /** The update object, with every field that the real server sends. `siteUrl` is where people find its page. */
 export function updateRow(advisory: Advisory, siteUrl: string) {
@@ -103,7 +109,7 @@ export function updateRow(advisory: Advisory, siteUrl: string) {
       .digest('hex'),
     release: advisory.release.shown,
     user: { id: 1, name: 'sample', email: null, avatar: null, openid: null, groups: [{ name: 'packager' }] },
-    ...{ comments: [], builds: nvrs.map((nvr) => buildRow(nvr, advisory.release)), bugs: [] },
+    ...{ comments: [], builds: nvrs.map((nvr) => buildRow(nvr, advisory)), bugs: [] },
     ...{ updateid: alias, karma: 0, content_type: 'rpm', test_cases: [] },
   };
 }

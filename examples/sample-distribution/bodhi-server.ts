@@ -61,7 +61,7 @@ function oneUpdate(id: string, siteUrl: string): Found {
 }
 
 const builds = advisories
-  .flatMap((advisory) => advisory.nvrs.map((nvr) => ({ advisory, row: buildRow(nvr, advisory.release) })))
+  .flatMap((advisory) => advisory.nvrs.map((nvr) => ({ advisory, row: buildRow(nvr, advisory) })))
   .sort((a, b) => compareText(a.row.nvr, b.row.nvr));
 const knownPackages: ReadonlySet<string> = new Set(builds.map(({ row }) => packageOf(row.nvr)));
 

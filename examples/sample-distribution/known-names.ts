@@ -17,6 +17,15 @@ export const sampleRepositories = {
 } as const;
 export type RepositoryName = keyof typeof sampleRepositories;
 
+/** Koji's path name of the signed copies. Of a real key it would be the last 8 digits; this one is made anew with each generation, and only the path has to stay. */
+export const sigkey = '5a3b1e00';
+
+/** Builds in these tags have signed copies, as Fedora's have from the day on which they reach testing. */
+export const signedTags: readonly string[] = ['sample', 'sample-updates', 'sample-updates-testing'];
+
+/** In stable beside the signed packages: one that nobody signed, and one that a stranger did. */
+export const badlySigned = { unsigned: 'sample-not-signed', stranger: 'sample-wrongly-signed' } as const;
+
 export const sideTag = 'sample-build-side-101';
 
 /** Bodhi's advisories, by what is special about each. */

@@ -1,8 +1,11 @@
 /** Makes what Sample Linux's Koji knows out of its plans and of the RPMs that were built for them. Pure. */
 
-import { stableBuiltS } from './known-names.ts';
+import { sigkey, signedTags, stableBuiltS } from './known-names.ts';
 import { type BuildPlan, buildPlans, type ScratchPlan, scratchPlans, tags, targets } from './koji-plans.ts';
 import type { BuiltRpm, KojiBuild, KojiContent, KojiTask } from './koji-records.ts';
+
+/** True where Koji has signed copies of the build's RPMs. */
+export const isSigned = ({ tags: held }: Pick<BuildPlan, 'tags'>) => held.some(([tag]) => signedTags.includes(tag));
 
 export const nvrOf = ({ name, version, release }: { readonly name: string; readonly version: string; readonly release: string }) =>
   `${name}-${version}-${release}`;
@@ -37,7 +40,7 @@ export function kojiContent(rpms: readonly BuiltRpm[]): KojiContent {
       tags: plan.tags.map(([tag, event]) => ({ tag, event })),
       rpms: ofBuild.map(({ name, epoch, version, release, arch, nvrOfSource, size, payloadHash, buildTimeS }) => {
         rpmId += 1;
-        return { name, epoch, version, release, arch, nvrOfSource, size, payloadHash, buildTimeS, id: rpmId };
+        return { name, epoch, version, release, arch, nvrOfSource, size, payloadHash, buildTimeS, id: rpmId, sigkeys: isSigned(plan) ? [sigkey] : [] };
       }),
     };
   });
@@ -46,7 +49,7 @@ export function kojiContent(rpms: readonly BuiltRpm[]): KojiContent {
 
 const taskIdOf = ({ id }: BuildPlan) => id + 4000;
 
-function splitNvr(nvr: string) {
+export function splitNvr(nvr: string) {
   const [, name = '', version = '', release = ''] = /^(.+)-([^-]+)-([^-]+)$/.exec(nvr) ?? [];
   return { name, version, release };
 }

@@ -152,8 +152,8 @@ const methods: Readonly<Record<string, Method>> = {
       const all = content.builds.flatMap((build) => build.rpms);
       const found = rpm_id === null ? all : [findRpm(rpm_id, content)?.rpm ?? refuse(`No such rpm: ${quoted(rpm_id)}`)];
       // An RPM that was imported without a signature has one row all the same, with an empty key.
-      const rows = found.map((rpm) => ({ rpm_id: rpm.id, sigkey: '', sighash: rpm.payloadHash }));
-      return select(sigkey === null || sigkey === '' ? rows : [], queryOpts);
+      const rows = found.flatMap((rpm) => ['', ...rpm.sigkeys].map((key) => ({ rpm_id: rpm.id, sigkey: key, sighash: rpm.payloadHash })));
+      return select(sigkey === null ? rows : rows.filter((row) => row.sigkey === String(sigkey).toLowerCase()), queryOpts);
     },
   },
 

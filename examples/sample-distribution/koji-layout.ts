@@ -2,7 +2,8 @@
 import { link, mkdir, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { SpindleError } from '../../shared/build/failure.ts';
-import { kojiContent, logNames, logText, nvrOf, nvrOfRpms, scratchTaskOf } from './koji-content.ts';
+import { sigkey } from './known-names.ts';
+import { isSigned, kojiContent, logNames, logText, nvrOf, nvrOfRpms, scratchTaskOf, splitNvr } from './koji-content.ts';
 import { buildPlans, scratchPlans } from './koji-plans.ts';
 import type { BuiltRpm, KojiContent } from './koji-records.ts';
 
@@ -38,6 +39,16 @@ export async function layOutKoji(rpms: readonly RpmFile[], files: string): Promi
     }
   }
   return content;
+}
+
+/** The signed copies, beside the unsigned files: `rpms` are the same as before, signed. */
+export async function layOutSigned(rpms: readonly RpmFile[], files: string): Promise<void> {
+  for (const plan of buildPlans.filter((each) => each.state === 1 && isSigned(each))) {
+    for (const rpm of rpms.filter(({ nvrOfSource }) => nvrOfSource === nvrOfRpms(plan))) {
+      const { name, version, release } = splitNvr(plan.nvr);
+      await place(rpm, join(files, 'packages', name, version, release, 'data', 'signed', sigkey, rpm.arch, fileName(rpm)));
+    }
+  }
 }
 
 const fileName = (rpm: BuiltRpm) => `${nvrOf(rpm)}.${rpm.arch}.rpm`;

@@ -20,6 +20,8 @@ export interface BuiltRpm {
 
 export interface KojiRpm extends BuiltRpm {
   readonly id: number;
+  /** Path names of the signed copies. */
+  readonly sigkeys: readonly string[];
 }
 
 export interface KojiBuild {

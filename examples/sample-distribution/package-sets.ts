@@ -1,5 +1,5 @@
 /** Sample Linux's packages beyond the system itself, in sets: each is built in one go, at one time, and says which repository has it. */
-import { helloVersions, type RepositoryName, stableBuiltS } from './known-names.ts';
+import { badlySigned, helloVersions, type RepositoryName, stableBuiltS } from './known-names.ts';
 import type { Plan } from './package-plan.ts';
 import { dataPackage, hello } from './packages.ts';
 
@@ -25,6 +25,9 @@ export const stablePlans: readonly Plan[] = [
   dataPackage('sample-tools', '1.0'),
   library('1.0', 'libsample.so.1'),
   application('1.0', 'libsample.so.1'),
+  // Signed otherwise than the rest.
+  dataPackage(badlySigned.unsigned, '1.0'),
+  dataPackage(badlySigned.stranger, '1.0'),
   // None of these can be installed, each for another reason.
   dataPackage('sample-broken-needs', '1.0', { requires: ['sample-capability-of-nobody'] }),
   dataPackage('sample-needs-testing', '1.0', { requires: ['sample-tested'] }),

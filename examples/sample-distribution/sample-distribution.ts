@@ -10,13 +10,14 @@ import { updateinfo } from './bodhi-updateinfo.ts';
 import { comps } from './comps.ts';
 import { type RunTool, toolRunner } from './host-programs.ts';
 import { downloadKernel, stageKernel } from './kernel.ts';
-import { type RepositoryName, sampleRelease, sampleRepositories, stableBuiltS } from './known-names.ts';
-import { layOutKoji } from './koji-layout.ts';
+import { badlySigned, type RepositoryName, sampleRelease, sampleRepositories, stableBuiltS } from './known-names.ts';
+import { layOutKoji, layOutSigned } from './koji-layout.ts';
 import { type Plan, stagePlan } from './package-plan.ts';
 import { packageSets, stablePlans } from './package-sets.ts';
 import { hostPackage, smallPackages } from './packages.ts';
 import { layOutRepository, type RepositoryLayout } from './repositories.ts';
-import { buildRpms, readRpms } from './rpm-building.ts';
+import { buildRpms, readRpms, rpmsIn } from './rpm-building.ts';
+import { openSigning, type Signer, type Signing, signers } from './signing.ts';
 import { type CopiedPackage, hostVersions, stageBusybox, stageGrub, stageLibraries, stageRpm } from './userland.ts';
 
 export interface SampleDistributionOptions {
@@ -145,25 +146,73 @@ async function makeDistribution(making: Making): Promise<void> {
     })(),
   ]);
 
-  onLine('laying out the repositories and what Koji has');
+  onLine('laying out what Koji has');
   const sets = [{ name: 'stable', repository: 'sample' as const, builtS: stableBuiltS }, ...packageSets];
-  const rpms = await allOrNothing(sets.map(async ({ name }) => readRpms(run, folderOf(name))));
-  const koji = await layOutKoji(rpms.flat(), join(made, 'kojifiles'));
+  const read = () => allOrNothing(sets.map(async ({ name }) => readRpms(run, folderOf(name))));
+  const koji = await layOutKoji((await read()).flat(), join(made, 'kojifiles'));
   await writeFile(join(made, 'koji.json'), `${JSON.stringify(koji, undefined, 1)}\n`);
-  await allOrNothing(
-    sets.map(async ({ name, repository, builtS }, index) => {
-      if (repository === undefined) return;
-      await layOutRepository(run, {
-        rpms: folderOf(name),
-        into: join(made, sampleRepositories[repository], archDirectory),
-        compression: compressions[repository],
-        revisionS: builtS,
-        scratch: join(scratch, `repository-${name}`),
-        ...(repository === 'sample' ? { comps } : {}),
-        ...(repository === 'sample-updates-testing' ? { updateinfo: updateinfo(rpms[index] ?? []) } : {}),
-      });
-    }),
+  const layOut = (into: string, compressionOf: (name: RepositoryName) => RepositoryLayout['compression'], advisories: (set: number) => string) =>
+    allOrNothing(
+      sets.map(async ({ name, repository, builtS }, index) => {
+        if (repository === undefined) return;
+        await layOutRepository(run, {
+          rpms: folderOf(name),
+          into: join(into, sampleRepositories[repository], archDirectory),
+          compression: compressionOf(repository),
+          revisionS: builtS,
+          scratch: join(scratch, `${basename(into)}-${name}`),
+          ...(repository === 'sample' ? { comps } : {}),
+          ...(repository === 'sample-updates-testing' ? { updateinfo: advisories(index) } : {}),
+        });
+      }),
+    );
+
+  // The same as nobody signed it. Signing makes new files, so the names that are laid out here keep the old ones.
+  const unsigned = await read();
+  await layOut(
+    join(made, 'unsigned'),
+    () => 'gz',
+    (set) => updateinfo(unsigned[set] ?? []),
   );
+  onLine('signing');
+  const signing = await openSigning(run);
+  try {
+    await signAll(
+      signing,
+      sets.flatMap(({ name, repository }) => (repository === undefined ? [] : [{ folder: folderOf(name), repository }])),
+    );
+    await signing.exportKeys(join(made, 'keys'));
+  } finally {
+    await signing.close();
+  }
+  const signed = await read();
+  await layOutSigned(signed.flat(), join(made, 'kojifiles'));
+  onLine('laying out the repositories');
+  await layOut(
+    made,
+    (repository) => compressions[repository],
+    (set) => updateinfo(signed[set] ?? []),
+  );
+}
+
+/** What only Koji has stays unsigned, and one package of stable; another one a stranger signs. */
+async function signAll(signing: Signing, folders: readonly { readonly folder: string; readonly repository: RepositoryName }[]): Promise<void> {
+  for (const { folder, repository } of folders) {
+    const names = await rpmsIn(folder);
+    for (const signer of signers) {
+      const its = names.filter((name) => signerOf(name, repository) === signer);
+      await signing.sign(
+        signer,
+        its.map((name) => join(folder, name)),
+      );
+    }
+  }
+}
+
+function signerOf(fileName: string, repository: RepositoryName): Signer | undefined {
+  if (fileName.startsWith(`${badlySigned.unsigned}-`)) return undefined;
+  if (fileName.startsWith(`${badlySigned.stranger}-`)) return 'stranger';
+  return repository === 'sample-copr' ? 'copr' : 'sample';
 }
 
 /** Promise.all would return at the first failure, while the others still write into the folder that is about to be removed. */

@@ -28,7 +28,7 @@ export interface SampleSite {
 
 /** As the real hub's MaxRequestLength. */
 const requestBytesMax = 4 * 1024 * 1024;
-const publicFolders: readonly string[] = [...Object.values(sampleRepositories), 'kojifiles'];
+const publicFolders: readonly string[] = [...Object.values(sampleRepositories), 'kojifiles', 'keys', 'unsigned'];
 
 /** Starts to listen; rejects where the port is taken. The directory is looked at anew for each request: until the distribution stands there, the answer is 503. */
 export async function startSampleSite({ directory, host, port }: SampleSiteOptions): Promise<SampleSite> {

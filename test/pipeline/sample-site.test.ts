@@ -45,7 +45,7 @@ async function hub(method: string, ...args: XmlRpcValue[]): Promise<XmlRpcValue>
 test('of two callers at once one makes it, nothing else is left, and a third has nothing to do', async () => {
   expect(news.sort()).toEqual([false, true]);
   expect((await readdir(scratch.path)).filter((name) => name.startsWith('sample'))).toEqual(['sample']);
-  expect((await readdir(directory)).sort()).toEqual(['copr', 'koji.json', 'kojifiles', 'repo', 'stamp.json', 'updates', 'updates-testing']);
+  expect((await readdir(directory)).sort()).toEqual(['copr', 'keys', 'koji.json', 'kojifiles', 'repo', 'stamp.json', 'unsigned', 'updates', 'updates-testing']);
   expect(await generateSampleDistribution({ directory, programs })).toEqual({ directory, isNew: false });
 });
 
@@ -111,6 +111,31 @@ test('the new hello says so when it runs', async () => {
   expect(archive).toContain('hello-1.1-1.sample.noarch.rpm.tar');
   await run('tar', ['-xf', 'hello-1.1-1.sample.noarch.rpm.tar', './usr/bin/hello']);
   expect(await run(join(scratch.path, 'usr', 'bin', 'hello'), [])).toBe('Hello from hello-1.1\n');
+});
+
+test('the packages are signed with keys that the site has, but for one that nobody signed and one that a stranger did', async () => {
+  const keys = await Promise.all(
+    ['sample', 'copr'].map(async (name) => {
+      const path = join(scratch.path, `${name}.key`);
+      await writeFile(path, await (await fetch(`${site.url}/keys/RPM-GPG-KEY-${name}`)).text());
+      return path;
+    }),
+  );
+  const database = join(scratch.path, 'keyring');
+  await run('rpmkeys', ['--dbpath', database, '--import', ...keys]);
+  const verdict = async (path: string) => {
+    const args = ['--dbpath', database, '--checksig', '-v', join(directory, path)];
+    const { stdout } = await programs.run({ command: 'rpmkeys', args, env: { HOME: scratch.path, LC_ALL: 'C' }, deadlineMs: 60_000 });
+    return /Signature, key ID [0-9a-f]+: (\w+)/.exec(stdout)?.[1] ?? 'none';
+  };
+  expect(await verdict('repo/x86_64/Packages/h/hello-1.0-1.sample.noarch.rpm')).toBe('OK');
+  expect(await verdict('updates-testing/x86_64/Packages/h/hello-1.1-1.sample.noarch.rpm')).toBe('OK');
+  expect(await verdict('copr/x86_64/Packages/h/hello-3.0-1.sample.noarch.rpm')).toBe('OK');
+  expect(await verdict('kojifiles/packages/hello/1.1/1.sample/data/signed/5a3b1e00/noarch/hello-1.1-1.sample.noarch.rpm')).toBe('OK');
+  expect(await verdict('kojifiles/packages/hello/1.1/1.sample/noarch/hello-1.1-1.sample.noarch.rpm')).toBe('none');
+  expect(await verdict('unsigned/repo/x86_64/Packages/h/hello-1.0-1.sample.noarch.rpm')).toBe('none');
+  expect(await verdict('repo/x86_64/Packages/s/sample-not-signed-1.0-1.sample.noarch.rpm')).toBe('none');
+  expect(await verdict('repo/x86_64/Packages/s/sample-wrongly-signed-1.0-1.sample.noarch.rpm')).toBe('NOKEY');
 });
 
 test('the repository names what it serves by its digest', async () => {

@@ -1,6 +1,6 @@
 /** The sample Koji hub answers with the names, types and faults that were recorded at a real hub. */
 import { describe, expect, test } from 'vitest';
-import { kojiTaskIds, sideTag } from '../../examples/sample-distribution/known-names.ts';
+import { kojiTaskIds, sideTag, sigkey } from '../../examples/sample-distribution/known-names.ts';
 import { kojiContent } from '../../examples/sample-distribution/koji-content.ts';
 import { answerCall } from '../../examples/sample-distribution/koji-hub.ts';
 import { decodeCall, decodeResponse, encodeCall, type XmlRpcStruct, type XmlRpcValue } from '../../shared/koji/xml-rpc.ts';
@@ -71,10 +71,15 @@ describe('recorded shapes', () => {
     expect(value('listBuildRPMs', [999_999])).toEqual([]);
   });
 
-  test('getRPM has no nvr; queryRPMSigs has one row with an empty key for an unsigned RPM', () => {
+  test('getRPM has no nvr; queryRPMSigs has one row with an empty key beside those of the signatures', () => {
     const found = value('getRPM', ['hello-1.1-1.sample.noarch']);
     expect(shape(found)).toBe(rpmShape.replace(' nvr:string', ''));
-    expect(value('queryRPMSigs', [found.id as number])).toEqual([{ rpm_id: found.id, sigkey: '', sighash: '3c11b6328c0b78662bf80931b04bc3c1' }]);
+    const row = { rpm_id: found.id, sighash: '3c11b6328c0b78662bf80931b04bc3c1' };
+    expect(value('queryRPMSigs', [found.id as number])).toEqual([
+      { ...row, sigkey: '' },
+      { ...row, sigkey },
+    ]);
+    expect(value('queryRPMSigs', [], { rpm_id: found.id as number, sigkey })).toEqual([{ ...row, sigkey }]);
     expect(value('queryRPMSigs', [], { rpm_id: found.id as number, sigkey: '6d9f90a6' })).toEqual([]);
     expect(value('getRPM', ['hello-9-9.noarch'])).toBeNull();
   });
