@@ -11,6 +11,8 @@ interface ManifestPackage {
   readonly repository: string | null;
   readonly sha256: string | null;
   readonly sigkey: string | null;
+  /** The key whose signature was checked; null where there is none that is trusted. */
+  readonly signedBy: string | null;
 }
 
 export interface Comparison {
@@ -26,7 +28,8 @@ export interface Comparison {
 /** Public keys are packages of this name in the database; they are no content. */
 const keyPackage = 'gpg-pubkey';
 
-export function compareContents(installed: readonly Nevra[], resolution: Resolution): Comparison {
+/** `signers`: by SHA-256. */
+export function compareContents(installed: readonly Nevra[], resolution: Resolution, signers: ReadonlyMap<string, string | null> = new Map()): Comparison {
   const present = installed
     .filter(({ name }) => name !== keyPackage)
     .map((nevra) => ({ ...nevra, text: formatNevra(nevra) }))
@@ -37,8 +40,8 @@ export function compareContents(installed: readonly Nevra[], resolution: Resolut
     packages: present.map(({ text }) => {
       const item = resolved.get(text);
       return item
-        ? { nevra: text, from: item.from, repository: item.repository, sha256: item.sha256, sigkey: item.sigkey }
-        : { nevra: text, from: 'unknown', repository: null, sha256: null, sigkey: null };
+        ? { nevra: text, from: item.from, repository: item.repository, sha256: item.sha256, sigkey: item.sigkey, signedBy: signers.get(item.sha256) ?? null }
+        : { nevra: text, from: 'unknown', repository: null, sha256: null, sigkey: null, signedBy: null };
     }),
     missing: [...resolved.keys()].filter((text) => !presentTexts.has(text)).sort(),
     unexpected: present.map(({ text }) => text).filter((text) => !resolved.has(text)),

@@ -67,7 +67,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
       try {
         // Asked while the tool runs: it takes as long as starting a Python program does, and its answer is wanted only at the end.
         const [version, image] = await both(versions(engine, context), makeImage(engine, recipe, workspace, context));
-        const comparison = await checkImage(image, workspace, resolution, context);
+        const comparison = await checkImage(image, workspace, { resolution, repositories }, context);
         const name = `${request.label}-${resolution.release}-${resolution.arch}.iso`;
         progress(0, 0, 'storing the image');
         const imageRef = await workspace.store(image, context.signal);
@@ -168,14 +168,20 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
 }
 
 /** Reads the finished image back. Throws REQUESTED_BUILD_MISSING where it lacks what was asked for; lesser differences are told in the log and by the manifest. */
-async function checkImage(image: string, workspace: Workspace, resolution: Resolution, context: StageContext): Promise<Comparison> {
+async function checkImage(
+  image: string,
+  workspace: Workspace,
+  { resolution, repositories }: { readonly resolution: Resolution; readonly repositories: RepositorySet },
+  context: StageContext,
+): Promise<Comparison> {
   const { programs, signal, log, progress } = context;
   progress(0, 0, 'reading the image back');
   const [, installed] = await both(
     runChecked(programs, { command: 'checkisomd5', args: [`${workspace.path}/${image}`], signal }, 'the image fails its own media check'),
     readInstalledPackages(image, { programs, workspace, signal, log }),
   );
-  const comparison = compareContents(installed, resolution);
+  const signers = new Map(repositories.repositories.flatMap(({ files }) => files.map(({ sha256, signedBy = null }) => [sha256, signedBy] as const)));
+  const comparison = compareContents(installed, resolution, signers);
   for (const nevra of comparison.missing) log(stageName, `resolved, but not in the image: ${nevra}`);
   for (const nevra of comparison.unexpected) log(stageName, `in the image, but not resolved: ${nevra}`);
   if (comparison.requestedMissing.length > 0) {

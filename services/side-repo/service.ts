@@ -4,12 +4,14 @@ import { BuildFailed, BuildResolved, SideRepoReady } from '../../shared/events/c
 import { readContentText, storeContent } from '../../shared/files/content.ts';
 import { contentKey } from '../../shared/files/content-ref.ts';
 import { forEachParallel } from '../../shared/parallel/for-each.ts';
+import type { Release } from '../../shared/releases/releases.ts';
 import { type RepositorySet, Resolution, type ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import { createRepository } from '../../shared/rpm/create-repository.ts';
 import { checkStored, fetchRpm } from '../../shared/rpm/fetch-rpm.ts';
 import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { layOut } from './layout.ts';
+import { checkSignatures } from './signatures.ts';
 
 const atOnceMax = 6;
 /** Each is a few system calls. */
@@ -28,11 +30,18 @@ export const sideRepo = defineStage({
     const resolution = Resolution.parse(JSON.parse(await readContentText(context.files, data.resolution, resolutionBytesMax)));
     const workspace = await context.workspace();
     await storePackages(resolution.packages, workspace, context);
-    const repositories = await makeRepositories(resolution, workspace, context);
+    const signers = await checkSignatures(resolution, releaseOf(resolution, context), workspace, context);
+    const repositories = await makeRepositories(resolution, signers, workspace, context);
     const stored = await storeContent(context.files, JSON.stringify({ version: 1, repositories } satisfies RepositorySet));
     return SideRepoReady({ ...data, repositories: stored });
   },
 });
+
+function releaseOf({ release: id }: Resolution, { releases }: StageContext): Release {
+  const release = releases.releases.find((each) => each.id === id);
+  if (release) return release;
+  throw new SpindleError('RELEASE_UNKNOWN', `there is no release ${id} here any more, so nothing is known of its signatures`);
+}
 
 /** Afterwards the content store has every package, and each was seen to be the one that was resolved. */
 async function storePackages(packages: readonly ResolvedPackage[], workspace: Workspace, context: StageContext): Promise<void> {
@@ -69,6 +78,7 @@ const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
 
 async function makeRepositories(
   resolution: Resolution,
+  signers: ReadonlyMap<string, string | null>,
   workspace: Workspace,
   { programs, log, progress, signal }: StageContext,
 ): Promise<RepositorySet['repositories']> {
@@ -91,7 +101,7 @@ async function makeRepositories(
     if (!metadata.some(({ path }) => path === 'repodata/repomd.xml')) {
       throw new SpindleError('REPOSITORY_METADATA_FAILED', 'createrepo_c said it succeeded, but left no repodata/repomd.xml');
     }
-    const rpms = packages.map(({ path, package: rpm }) => ({ path, sha256: rpm.sha256, size: rpm.size }));
+    const rpms = packages.map(({ path, package: rpm }) => ({ path, sha256: rpm.sha256, size: rpm.size, signedBy: signers.get(rpm.sha256) ?? null }));
     made[index] = { id, files: [...rpms, ...metadata].sort((a, b) => (a.path < b.path ? -1 : 1)) };
     log('side-repo', `the ${id} repository has ${packages.length} packages`);
   });

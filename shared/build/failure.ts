@@ -51,7 +51,9 @@ export const failureKinds = {
   REPOSITORY_UNREACHABLE: operator('remote', 'The metadata of a repository could not be fetched.'),
   SOLVER_FAILED: operator('local', 'The dependency solver itself broke.'),
   // Packages
-  PACKAGE_UNSIGNED: requester('The release takes signed packages only, and Koji has no copy of an RPM that is signed with a key of the release.'),
+  PACKAGE_UNSIGNED: requester('The release takes signed packages only, and a package has no signature by a key that is trusted for it.'),
+  PACKAGE_WRONGLY_SIGNED: requester('A package is signed with a key that is not trusted for where it comes from.'),
+  RELEASE_KEY_UNUSABLE: operator('local', 'An OpenPGP key that packages are to be checked with is missing, cannot be fetched, or is none.'),
   PACKAGE_UNREACHABLE: operator('remote', 'An RPM could not be downloaded.'),
   PACKAGE_DIGEST_MISMATCH: operator('remote', 'A downloaded RPM is not the one that the metadata or Koji names.'),
   PACKAGE_MISMATCH: operator('remote', 'The header of an RPM names another package than was resolved.'),

@@ -15,6 +15,8 @@ export const ResolvedPackage = z.object({
   from: z.enum(['stable', 'side']),
   /** The repository's id, the name of the requester's own repository, or `koji`. */
   repository: z.string(),
+  /** What kind of place that is; `requested`: the requester's own repository. Left out in resolutions of older versions. */
+  role: z.enum(['stable', 'updates', 'updates-testing', 'requested', 'koji']).optional(),
   /** One sentence for people: why it comes from there. */
   because: z.string(),
   /** Tried in this order. Empty only where `stored` is true. */
@@ -57,7 +59,15 @@ export const RepositorySet = z.object({
     z.object({
       id: z.enum(['stable', 'side']),
       /** Relative paths (`Packages/h/hello-1.1-1.noarch.rpm`, `repodata/repomd.xml`), sorted. */
-      files: z.array(z.object({ path: z.string(), sha256, size: z.number().int().nonnegative() })),
+      files: z.array(
+        z.object({
+          path: z.string(),
+          sha256,
+          size: z.number().int().nonnegative(),
+          /** Of an RPM: the key that signed it, null where it has no trusted signature. */
+          signedBy: z.string().nullable().optional(),
+        }),
+      ),
     }),
   ),
 });

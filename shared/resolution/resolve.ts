@@ -180,7 +180,14 @@ function resolutionOf(answer: Solved, assembly: Assembly): Resolution {
     const nevra = formatNevra(solved);
     if (solved.repository === looseId) return fromSource(solved, nevra, assembly);
     const urls = urlsOf(solved, found.get(solved.repository)?.mirrors ?? []);
-    return { ...published(solved, nevra), ...placeOf(solved.repository, roleOf(solved.repository)), urls, sigkey: null, stored: false };
+    return {
+      ...published(solved, nevra),
+      ...placeOf(solved.repository, roleOf(solved.repository)),
+      role: roleOf(solved.repository),
+      urls,
+      sigkey: null,
+      stored: false,
+    };
   });
   packages.sort((a, b) => (a.nevra < b.nevra ? -1 : 1));
   const demanded = new Set([...loose.candidates.values()].filter(({ set }) => set.rule !== 'if-missing').map((candidate) => formatNevra(candidate)));
@@ -232,6 +239,7 @@ function fromSource(solved: SolvedPackage, nevra: string, { loose, fetched }: As
     ...ref,
     from: 'side',
     repository: 'koji',
+    role: 'koji',
     because: candidate.because,
     urls: [source, ...alike].map(({ url }) => url),
     sigkey: source.sigkey,

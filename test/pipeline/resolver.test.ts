@@ -35,7 +35,8 @@ describe('resolver', () => {
         repository: 'koji',
         because: 'The request names the Koji build hello-1.1-1.sample.',
         stored: true,
-        urls: [`${world.sample.site.url}/kojifiles/packages/hello/1.1/1.sample/noarch/hello-1.1-1.sample.noarch.rpm`],
+        sigkey: '5a3b1e00',
+        urls: [`${world.sample.site.url}/kojifiles/packages/hello/1.1/1.sample/data/signed/5a3b1e00/noarch/hello-1.1-1.sample.noarch.rpm`],
       }),
     ]);
     expect(packages.map(({ name }) => name)).toEqual(expect.arrayContaining(['bash', 'busybox', 'kernel-core', 'dracut-kiwi-live', 'grub2', 'rpm']));

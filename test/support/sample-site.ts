@@ -38,9 +38,9 @@ export async function startSample(): Promise<SampleForTests> {
       candidateTags: ['sample-updates-candidate'],
     },
     bodhi: { url: `${site.url}/bodhi/`, name: 'SAMPLE' },
-    keys: [],
-    sigkeys: [],
-    unsigned: 'allow',
+    keys: [`${site.url}/keys/RPM-GPG-KEY-sample`],
+    sigkeys: ['5a3b1e00'],
+    unsigned: 'side-repo',
     engines: { live: 'kiwi' },
   };
   return { site, destination: new URL(site.url).host, release };

@@ -21,6 +21,13 @@ describe('comparison', () => {
     ]);
   });
 
+  it('says who signed what', () => {
+    const [first] = resolution.packages;
+    const signers = new Map([[first?.sha256 ?? '', '7dea6b27']]);
+    const { packages } = compareContents(installed(...resolution.packages.map(({ nevra }) => nevra)), resolution, signers);
+    expect(packages.filter(({ signedBy }) => signedBy !== null).map(({ sha256, signedBy }) => [sha256, signedBy])).toEqual([[first?.sha256, '7dea6b27']]);
+  });
+
   it('an older version instead of the requested one', () => {
     const found = compareContents(installed('hello-1.0-1.noarch', 'bash-5.2-1.x86_64', 'extra-1-1.noarch'), resolution);
     expect(found.requestedMissing).toEqual([{ nevra: 'hello-1.1-1.noarch', instead: ['hello-1.0-1.noarch'] }]);
@@ -32,6 +39,7 @@ describe('comparison', () => {
       repository: null,
       sha256: null,
       sigkey: null,
+      signedBy: null,
     });
   });
 
@@ -79,7 +87,7 @@ describe('manifest', () => {
       tools: { kiwi: '9.24.56' },
     });
     expect(manifest.missing).toEqual(['bash-5.2-1.x86_64', 'busybox-1:1.35-1.x86_64']);
-    expect(Object.keys(manifest.packages[0])).toEqual(['nevra', 'from', 'repository', 'sha256', 'sigkey']);
+    expect(Object.keys(manifest.packages[0])).toEqual(['nevra', 'from', 'repository', 'sha256', 'sigkey', 'signedBy']);
     expect(formatManifest(order)).toBe(formatManifest(order));
   });
 

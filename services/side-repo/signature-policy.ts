@@ -1,0 +1,28 @@
+/** Whether a package may be used with the signature that it has. Pure. */
+import { SpindleError } from '../../shared/build/failure.ts';
+import type { Release } from '../../shared/releases/releases.ts';
+import type { ResolvedPackage } from '../../shared/resolution/resolution.ts';
+import type { SignatureVerdict } from '../../shared/rpm/checksig.ts';
+
+export interface SignatureRules extends Pick<Release, 'name' | 'unsigned'> {
+  /** False where a requester's own repository names no key: then a signature says nothing. */
+  readonly hasKeys: boolean;
+}
+
+/** The key that signed it, or null where nobody did and that is allowed. Throws PACKAGE_UNSIGNED, PACKAGE_WRONGLY_SIGNED or PACKAGE_DIGEST_MISMATCH. */
+export function acceptSignature(rpm: Pick<ResolvedPackage, 'nevra' | 'from' | 'repository'>, verdict: SignatureVerdict, rules: SignatureRules): string | null {
+  const { nevra, from, repository } = rpm;
+  const place = repository === 'koji' ? 'Koji' : `the repository ${repository}`;
+  if (verdict.kind === 'broken') throw new SpindleError('PACKAGE_DIGEST_MISMATCH', `${nevra} from ${place} is not what was built: ${verdict.line}`);
+  if (verdict.kind === 'signed') return verdict.key;
+  if (verdict.kind === 'unknown-key' && rules.hasKeys) {
+    throw new SpindleError(
+      'PACKAGE_WRONGLY_SIGNED',
+      `${nevra} from ${place} is signed with the key ${verdict.key}, which is none of ${from === 'stable' || repository === 'koji' ? rules.name : 'the keys that are trusted for it'}; leave the package out, or tell those who publish it`,
+    );
+  }
+  if (rules.unsigned === 'allow' || (rules.unsigned === 'side-repo' && from === 'side')) return null;
+  const takes = rules.unsigned === 'side-repo' ? 'takes unsigned packages into the side repository only' : 'takes signed packages only';
+  const advice = rules.hasKeys ? 'leave it out, or wait until it is signed' : 'name the gpgkey of that repository';
+  throw new SpindleError('PACKAGE_UNSIGNED', `${nevra} from ${place} is not signed by anybody known, and ${rules.name} ${takes}; ${advice}`);
+}

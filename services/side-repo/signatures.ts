@@ -1,0 +1,132 @@
+/** Holds every package of a resolution to the signatures that its release asks for; what was found once is remembered. */
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { z } from 'zod';
+import { SpindleError } from '../../shared/build/failure.ts';
+import type { Files } from '../../shared/files/files.ts';
+import { forEachParallel } from '../../shared/parallel/for-each.ts';
+import type { Release } from '../../shared/releases/releases.ts';
+import type { Resolution, ResolvedPackage } from '../../shared/resolution/resolution.ts';
+import type { SignatureVerdict } from '../../shared/rpm/checksig.ts';
+import { verifySignatures } from '../../shared/rpm/verify-signatures.ts';
+import type { StageContext } from '../../shared/stage/stage.ts';
+import type { Workspace } from '../../shared/workspace/workspace.ts';
+import { acceptSignature } from './signature-policy.ts';
+
+const keyBytesMax = 1024 * 1024;
+const keyDeadlineMs = 30_000;
+const notesAtOnceMax = 16;
+
+/** Packages that are held to the same keys. */
+interface Group {
+  readonly packages: readonly ResolvedPackage[];
+  readonly keyUrls: readonly string[];
+}
+
+/** By SHA-256: the key that signed the package, or null where nobody did and the release allows that. Rejects as acceptSignature throws, with RELEASE_KEY_UNUSABLE, or as verifySignatures does. */
+export async function checkSignatures(
+  resolution: Resolution,
+  release: Release,
+  workspace: Workspace,
+  context: StageContext,
+): Promise<ReadonlyMap<string, string | null>> {
+  const { log, progress } = context;
+  const signers = new Map<string, string | null>();
+  let broken: SpindleError | undefined;
+  for (const [index, group] of groupsOf(resolution, release, context).entries()) {
+    const hasKeys = group.keyUrls.length > 0;
+    // Without any key nothing can be told of signatures, and a release that has none says that it does without.
+    const verdicts = hasKeys ? await verdictsOf(group, `signatures-${index}`, workspace, context) : new Map<string, SignatureVerdict>();
+    for (const rpm of group.packages) {
+      try {
+        signers.set(rpm.sha256, acceptSignature(rpm, verdicts.get(rpm.sha256) ?? { kind: 'unsigned' }, { ...release, hasKeys }));
+      } catch (error) {
+        if (!(error instanceof SpindleError)) throw error;
+        log('side-repo', error.message);
+        broken ??= error;
+      }
+    }
+    progress(index + 1, 0, 'checking signatures');
+  }
+  if (broken) throw broken;
+  const unsigned = [...signers.values()].filter((key) => key === null).length;
+  log('side-repo', `${signers.size - unsigned} packages have a trusted signature; ${unsigned} have none, which ${release.name} allows`);
+  return signers;
+}
+
+/** A requester's own repository has keys of its own, or none; all else has those of the release. */
+function groupsOf({ packages }: Resolution, release: Release, { request }: StageContext): readonly Group[] {
+  const own = request.sources.repositories.map(({ name, gpgkey }) => ({
+    packages: packages.filter(({ role, repository }) => role === 'requested' && repository === name),
+    keyUrls: gpgkey === undefined ? [] : [gpgkey],
+  }));
+  const ofRelease = { packages: packages.filter(({ role }) => role !== 'requested'), keyUrls: release.keys };
+  if (release.keys.length === 0 && release.unsigned !== 'allow') {
+    throw new SpindleError('RELEASE_KEY_UNUSABLE', `${release.name} takes signed packages, and the releases file names no keys of it; add them under keys`);
+  }
+  return [ofRelease, ...own].filter((group) => group.packages.length > 0);
+}
+
+async function verdictsOf(group: Group, folder: string, workspace: Workspace, context: StageContext): Promise<ReadonlyMap<string, SignatureVerdict>> {
+  const { files, programs, signal } = context;
+  const keys = await Promise.all(group.keyUrls.map((url) => fetchKey(url, context)));
+  const keyring = createHash('sha256').update(JSON.stringify(keys)).digest('hex').slice(0, 32);
+  const noteOf = (sha256: string) => `rpm-signatures/${keyring}/${sha256.slice(0, 2)}/${sha256}`;
+  const verdicts = new Map<string, SignatureVerdict>();
+  await forEachParallel(group.packages, { atOnceMax: notesAtOnceMax, signal }, async ({ sha256 }) => {
+    const known = await readNote(files, noteOf(sha256));
+    if (known) verdicts.set(sha256, known);
+  });
+  const open = group.packages.filter(({ sha256 }) => !verdicts.has(sha256));
+  if (open.length === 0) return verdicts;
+  const found = await verifySignatures(open, { keys, folder, programs, workspace, signal });
+  await forEachParallel([...found], { atOnceMax: notesAtOnceMax, signal }, async ([sha256, verdict]) => {
+    verdicts.set(sha256, verdict);
+    // What is wrong is looked at again: the file, rpm or the keys may have been ill.
+    if (verdict.kind === 'signed' || verdict.kind === 'unsigned') await files.put(noteOf(sha256), JSON.stringify(verdict), { ifAbsent: true });
+  });
+  return verdicts;
+}
+
+const Note = z.union([z.object({ kind: z.literal('signed'), key: z.string() }), z.object({ kind: z.literal('unsigned') })]);
+
+async function readNote(files: Files, key: string): Promise<SignatureVerdict | undefined> {
+  const found = await files.get(key);
+  if (!found) return undefined;
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of found.body) chunks.push(chunk);
+  try {
+    return Note.parse(JSON.parse(Buffer.concat(chunks).toString('utf8')));
+  } catch {
+    // Not ours, or torn: then it is looked at again.
+    return undefined;
+  }
+}
+
+/** Rejects with RELEASE_KEY_UNUSABLE. */
+async function fetchKey(url: string, { egress, signal }: StageContext): Promise<string> {
+  const unusable = (why: string, cause?: unknown) => new SpindleError('RELEASE_KEY_UNUSABLE', `the key ${url.slice(0, 300)} ${why}`, { cause });
+  const text = url.startsWith('file:') ? await readLocal(url).catch((error: Error) => unusable(`cannot be read (${error.message})`, error)) : undefined;
+  if (text instanceof SpindleError) throw text;
+  if (text !== undefined) return checked(text, unusable);
+  const answer = await egress.fetchText({ url, bytesMax: keyBytesMax, deadlineMs: keyDeadlineMs, signal });
+  if (answer.status !== 200) throw unusable(`is answered with HTTP status ${answer.status}`);
+  return checked(answer.text, unusable);
+}
+
+function checked(text: string, unusable: (why: string) => SpindleError): string {
+  if (!text.includes('-----BEGIN PGP PUBLIC KEY BLOCK-----')) throw unusable('is no OpenPGP public key');
+  return text;
+}
+
+/** The releases file is the operator's; still no more is read than a key can have. */
+async function readLocal(url: string): Promise<string> {
+  const file = await open(new URL(url), 'r');
+  try {
+    const { size } = await file.stat();
+    if (size > keyBytesMax) throw new Error(`it has ${size} bytes`);
+    return await file.readFile('utf8');
+  } finally {
+    await file.close();
+  }
+}
