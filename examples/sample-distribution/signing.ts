@@ -9,7 +9,7 @@ export const signers = ['sample', 'copr', 'stranger'] as const;
 export type Signer = (typeof signers)[number];
 
 /** The file name of a signer's public key. */
-export const keyName = (signer: Signer) => `RPM-GPG-KEY-${signer}`;
+const keyName = (signer: Signer) => `RPM-GPG-KEY-${signer}`;
 
 export interface Signing {
   /** Each is a new file afterwards; other names of the old one keep that. */

@@ -8,8 +8,10 @@ import type { Release } from '../../shared/releases/releases.ts';
 import { type RepositorySet, Resolution, type ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import { createRepository } from '../../shared/rpm/create-repository.ts';
 import { checkStored, fetchRpm } from '../../shared/rpm/fetch-rpm.ts';
+import { readStoredHeader } from '../../shared/rpm/stored-rpm.ts';
 import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
+import { type RepositoryMetadata, recallRepository, rememberRepository } from './finished-repository.ts';
 import { layOut } from './layout.ts';
 import { checkSignatures } from './signatures.ts';
 
@@ -80,17 +82,27 @@ async function makeRepositories(
   resolution: Resolution,
   signers: ReadonlyMap<string, string | null>,
   workspace: Workspace,
-  { programs, log, progress, signal }: StageContext,
+  { files, programs, log, progress, signal }: StageContext,
 ): Promise<RepositorySet['repositories']> {
   progress(0, 0, 'making repository metadata');
   const layout = layOut(resolution.packages);
   const made: RepositorySet['repositories'] = [];
   await forEachParallel(layout, { atOnceMax: layout.length, signal }, async ({ id, packages }, taskSignal, index) => {
+    const rpms = packages.map(({ path, package: rpm }) => ({ path, sha256: rpm.sha256, size: rpm.size, signedBy: signers.get(rpm.sha256) ?? null }));
+    const finish = (metadata: RepositoryMetadata) => {
+      made[index] = { id, files: [...rpms, ...metadata].sort((a, b) => (a.path < b.path ? -1 : 1)) };
+      log('side-repo', `the ${id} repository has ${packages.length} packages`);
+    };
+    const known = await recallRepository(files, packages);
+    if (known) return finish(known);
     const folders = new Set(packages.map(({ path }) => `${id}/${path.slice(0, path.lastIndexOf('/'))}`));
     await Promise.all([...folders].map((folder) => workspace.makeDirectory(folder)));
-    await forEachParallel(packages, { atOnceMax: placedAtOnceMax, signal: taskSignal }, ({ path, package: rpm }) =>
-      workspace.place({ sha256: rpm.sha256, size: rpm.size }, `${id}/${path}`),
-    );
+    await forEachParallel(packages, { atOnceMax: placedAtOnceMax, signal: taskSignal }, async ({ path, package: rpm }) => {
+      const ref = { sha256: rpm.sha256, size: rpm.size };
+      await workspace.place(ref, `${id}/${path}`);
+      // The metadata names it, and must not depend on when a machine fetched the file.
+      await workspace.setModified(`${id}/${path}`, (await readStoredHeader(files, ref, rpm.nevra)).buildTimeS);
+    });
     await createRepository({ programs, workspace, directory: id, revision: '0', packages: packages.map(({ path }) => path), log, signal: taskSignal });
     const metadata = await Promise.all(
       (await workspace.list(`${id}/repodata`)).map(async (name) => ({
@@ -101,9 +113,8 @@ async function makeRepositories(
     if (!metadata.some(({ path }) => path === 'repodata/repomd.xml')) {
       throw new SpindleError('REPOSITORY_METADATA_FAILED', 'createrepo_c said it succeeded, but left no repodata/repomd.xml');
     }
-    const rpms = packages.map(({ path, package: rpm }) => ({ path, sha256: rpm.sha256, size: rpm.size, signedBy: signers.get(rpm.sha256) ?? null }));
-    made[index] = { id, files: [...rpms, ...metadata].sort((a, b) => (a.path < b.path ? -1 : 1)) };
-    log('side-repo', `the ${id} repository has ${packages.length} packages`);
+    await rememberRepository(files, packages, metadata);
+    finish(metadata);
   });
   return made;
 }

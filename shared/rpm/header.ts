@@ -3,6 +3,8 @@ import type { Nevra } from '../fedora/nvr.ts';
 
 export interface RpmHeader extends Nevra {
   readonly isSource: boolean;
+  /** Seconds since 1970; 0 where the header does not say. */
+  readonly buildTimeS: number;
   /** File name of the source RPM, null for a source RPM itself. */
   readonly sourceRpm: string | null;
   /** MD5 of header and payload as the file itself states it, 32 lower-case hex digits. Null where the file has none, as RPM 6 makes them. */
@@ -23,7 +25,7 @@ const headerBytesMax = 64 * 1024 * 1024;
 const entriesMax = 0xffff;
 const leadBytes = 96;
 
-const tag = { sigMd5: 1004, name: 1000, version: 1001, release: 1002, epoch: 1003, arch: 1022, sourceRpm: 1044, sourcePackage: 1106 };
+const tag = { sigMd5: 1004, name: 1000, version: 1001, release: 1002, epoch: 1003, buildTime: 1006, arch: 1022, sourceRpm: 1044, sourcePackage: 1106 };
 const type = { int32: 4, string: 6, binary: 7 };
 
 /** `bytes`: the file's first bytes. Where they are too few, how many it needs. Throws RpmHeaderError. */
@@ -52,6 +54,7 @@ export function readRpmHeader(bytes: Uint8Array): { readonly header: RpmHeader }
     return value;
   };
   const epochAt = main.find(tag.epoch, type.int32, 4)?.at;
+  const buildTimeAt = main.find(tag.buildTime, type.int32, 4)?.at;
   const md5 = signature.find(tag.sigMd5, type.binary, 16);
   const sourceRpm = text(tag.sourceRpm) ?? null;
   return {
@@ -63,6 +66,7 @@ export function readRpmHeader(bytes: Uint8Array): { readonly header: RpmHeader }
       // A source RPM's header holds the architecture that it was built on.
       arch: isSource ? 'src' : needed(tag.arch, 'architecture'),
       isSource,
+      buildTimeS: buildTimeAt === undefined ? 0 : view.getUint32(buildTimeAt),
       sourceRpm: isSource ? null : sourceRpm,
       sigMd5: md5 && md5.count === 16 ? Buffer.from(bytes.subarray(md5.at, md5.at + 16)).toString('hex') : null,
       headerStart,

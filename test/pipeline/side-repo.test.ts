@@ -1,4 +1,5 @@
 /** Side-repo for real: createrepo_c of this machine on what the resolver chose from the sample distribution's site. */
+import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { kojiTaskIds } from '../../examples/sample-distribution/known-names.ts';
 import { sideRepo } from '../../services/side-repo/service.ts';
@@ -45,6 +46,20 @@ describe('side-repo', () => {
     const ready = await build.run<{ repositories: { sha256: string; size: number } }>(sideRepo as unknown as Stage, resolved);
     const { repositories } = RepositorySet.parse(JSON.parse(await readContentText(build.files, ready.data.repositories)));
     expect(repositories[1]).toMatchObject({ id: 'side', files: expect.arrayContaining([expect.objectContaining({ path: 'repodata/repomd.xml' })]) });
+  });
+
+  it('makes the same repository on every machine: each package has the time at which it was built', async () => {
+    const build = await world.trial({ packages: ['@core', 'greeting'] });
+    const ready = await build.run<{ repositories: { sha256: string; size: number } }>(sideRepo as unknown as Stage, await build.announce());
+    const { repositories } = RepositorySet.parse(JSON.parse(await readContentText(build.files, ready.data.repositories)));
+    const primary = repositories[0]?.files.find(({ path }) => path.endsWith('-primary.xml.gz'));
+    const text = gunzipSync(await readContent(build.files, { sha256: primary?.sha256 ?? '', size: primary?.size ?? 0 })).toString('utf8');
+    const times = [...text.matchAll(/<time file="(\d+)" build="(\d+)"\/>/g)].map(([, file, built]) => [file, built]);
+    expect(times.length).toBeGreaterThan(10);
+    for (const [file, built] of times) expect(file).toBe(built);
+    // Elsewhere, with nothing stored yet.
+    const other = await world.trial({ packages: ['@core', 'greeting'] }, { name: 'Another machine' });
+    expect((await other.run(sideRepo as unknown as Stage, await other.announce())).data).toMatchObject({ repositories: ready.data.repositories });
   });
 
   const prepare = async (request: object, changes?: Partial<Release>) => {

@@ -13,7 +13,7 @@ describe('header', () => {
   it('names the package', () => {
     const { bytes, payloadHash } = rpmFile(hello);
     expect(readRpmHeader(bytes)).toEqual({
-      header: { ...hello, isSource: false, sourceRpm: 'hello-1.1-1.fc44.src.rpm', sigMd5: payloadHash, headerStart: expect.any(Number) },
+      header: { ...hello, isSource: false, buildTimeS: 0, sourceRpm: 'hello-1.1-1.fc44.src.rpm', sigMd5: payloadHash, headerStart: expect.any(Number) },
     });
     expect(readRpmHeader(rpmFile({ ...hello, epoch: 0, arch: 'src' }).bytes)).toMatchObject({
       header: { arch: 'src', epoch: 0, isSource: true, sourceRpm: null },

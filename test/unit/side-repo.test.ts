@@ -7,10 +7,11 @@ import { formatNevra, parseNevra, rpmFileName } from '../../shared/fedora/nvr.ts
 import { readContentText, storeContent } from '../../shared/files/content.ts';
 import type { FileRef } from '../../shared/files/content-ref.ts';
 import { contentKey } from '../../shared/files/content-ref.ts';
+import { simulatedPrograms } from '../../shared/programs/simulated.ts';
 import { RepositorySet, type Resolution, type ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import type { EventOf } from '../../shared/stage/stage.ts';
 import { rpmFile } from '../support/rpm-file.ts';
-import { mirrors } from '../support/simulated-fedora.ts';
+import { mirrors, simulatedRpmTools } from '../support/simulated-fedora.ts';
 import { type StageWorld, type StageWorldOptions, stageWorld } from '../support/stage-context.ts';
 
 function resolved(text: string, change: Partial<ResolvedPackage> = {}): ResolvedPackage {
@@ -87,6 +88,34 @@ describe('side-repo', () => {
     await (await world.context.workspace()).remove('stable');
     expect(await run()).toEqual(first);
     expect(world.urls).toHaveLength(2);
+  });
+
+  it('makes a repository once, and again where a file of it is gone or the note of it is not ours', async () => {
+    let runs = 0;
+    const { world, run } = await prepare([bash, hello]);
+    const { createrepo_c } = simulatedRpmTools(world.workspaces);
+    const counted = simulatedPrograms(
+      {
+        createrepo_c: (...call) => {
+          runs += 1;
+          return (createrepo_c as NonNullable<typeof createrepo_c>)(...call);
+        },
+      },
+      world.context.clock,
+    );
+    Object.assign(world.context, { programs: counted });
+    const first = await run();
+    expect(runs).toBe(2);
+    expect(await run()).toEqual(first);
+    expect(runs).toBe(2);
+    const { repositories } = RepositorySet.parse(JSON.parse(await readContentText(world.files, first)));
+    const lost = repositories[0]?.files.find(({ path }) => path.includes('primary'));
+    await world.files.remove(contentKey(lost?.sha256 ?? ''));
+    expect(await run()).toEqual(first);
+    expect(runs).toBe(3);
+    for (const key of await world.files.list('repositories')) await world.files.put(key, '[{"path":"../../x"}]');
+    expect(await run()).toEqual(first);
+    expect(runs).toBe(5);
   });
 
   it('goes to the next mirror', async () => {
