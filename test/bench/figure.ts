@@ -35,7 +35,8 @@ export function median(values: readonly number[]): number {
 }
 
 function spreadOf(values: readonly number[]): number {
-  return (Math.max(...values) - Math.min(...values)) / 2 / median(values);
+  const middle = median(values);
+  return middle === 0 ? 0 : (Math.max(...values) - Math.min(...values)) / 2 / middle;
 }
 
 /** What each figure must reach: undefined where it does, else what was wanted. */
