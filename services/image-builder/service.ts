@@ -136,27 +136,31 @@ async function writeRecipe(workspace: Workspace, { files, directories }: Recipe)
   ]);
 }
 
-/** Runs the engine. Returns the image's path in the workspace, media check implanted. */
+/** Runs the engine's steps. Returns the image's path in the workspace, media check implanted. */
 async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspace, { programs, signal, log, progress }: StageContext): Promise<string> {
   const lines: string[] = [];
-  const onLine = (text: string) => {
-    // Where this worker keeps its workspaces says nothing to those who read the log.
-    const line = text.replaceAll(`${workspace.path}/`, '');
-    log(engine.name, line);
-    lines.push(line);
-    if (lines.length > 2 * linesKeptMax) lines.splice(0, linesKeptMax);
-    const phase = engine.phase(line);
-    if (phase) progress(phase.done, phase.total, phase.what);
-  };
-  log(stageName, `${recipe.run.command} ${recipe.run.args.join(' ')}`);
-  const result = await programs.run({ ...recipe.run, cwd: workspace.path, deadlineMs: engineDeadlineMs, signal, onLine, outputBytesMax: 4096 });
-  if (result.exitCode !== 0) {
+  for (const [index, { what, run }] of recipe.steps.entries()) {
+    // An engine that is one tool goes by its own name; of several, the one that speaks is named.
+    const tool = recipe.steps.length > 1 ? run.command : engine.name;
+    const onLine = (text: string) => {
+      // Where this worker keeps its workspaces says nothing to those who read the log.
+      const line = text.replaceAll(`${workspace.path}/`, '');
+      log(tool, line);
+      lines.push(line);
+      if (lines.length > 2 * linesKeptMax) lines.splice(0, linesKeptMax);
+      const phase = engine.phase(line);
+      if (phase) progress(phase.done, phase.total, phase.what);
+    };
+    log(stageName, `${run.command} ${run.args.join(' ')}`.replaceAll(`${workspace.path}/`, ''));
+    if (recipe.steps.length > 1) progress(index, recipe.steps.length, what);
+    const result = await programs.run({ ...run, cwd: workspace.path, deadlineMs: engineDeadlineMs, signal, onLine, outputBytesMax: 4096 });
+    if (result.exitCode === 0) continue;
     const { reason, lines: details } = engine.relevantLines(lines);
     const ending = result.signal === null ? `ended with status ${result.exitCode}` : `was ended by ${result.signal}`;
     if (details.some((line) => /No space left on device|Disk quota exceeded/.test(line))) {
-      throw new SpindleError('DISK_FULL', `${engine.name} ${ending}, because no space was left for the image`, { details });
+      throw new SpindleError('DISK_FULL', `${tool} ${ending}, because no space was left for the image`, { details });
     }
-    throw new SpindleError('ENGINE_FAILED', `${engine.name} ${ending}: ${reason}`, { details });
+    throw new SpindleError('ENGINE_FAILED', `${tool} ${ending}: ${reason}`, { details });
   }
   const name = engine.findImage(await workspace.list(layout.output));
   if (name === undefined) {

@@ -36,6 +36,6 @@ it.each([
 ] as const)('%s', (name, request, resolution, releasever) => {
   const recipe = kiwi.render({ request, resolution, releasever, root: '/workspaces/one' });
   for (const { path, content } of recipe.files) expectGolden(`test/golden/kiwi/${name}/${path.replace(/\/\./g, '/dot-')}`, content);
-  expectGolden(`test/golden/kiwi/${name}/command.txt`, `${JSON.stringify({ ...recipe.run, directories: recipe.directories }, undefined, 2)}\n`);
+  expectGolden(`test/golden/kiwi/${name}/command.txt`, `${JSON.stringify({ ...recipe.steps[0]?.run, directories: recipe.directories }, undefined, 2)}\n`);
   expect(recipe.artifact.content).toBe(recipe.files[0]?.content.replaceAll('dir:///workspaces/one/', 'dir:///'));
 });

@@ -1,4 +1,4 @@
-/** What an image engine is: a pure function from a resolved request to files and one command line, and a reader of that command's output. */
+/** What an image engine is: a pure function from a resolved request to files and command lines, and a reader of those commands' output. */
 import type { Engine, ImageType, SingleBuildRequest } from '../../../shared/build/request.ts';
 import type { ProgramRequest } from '../../../shared/programs/programs.ts';
 import type { Resolution } from '../../../shared/resolution/resolution.ts';
@@ -31,9 +31,16 @@ export interface Recipe {
   readonly files: readonly { readonly path: string; readonly content: string }[];
   /** Directories that the tool expects, relative to the workspace. */
   readonly directories: readonly string[];
-  readonly run: Pick<ProgramRequest, 'command' | 'args' | 'isolation'> & { readonly env: Readonly<Record<string, string>> };
+  /** Run one after the other, in the workspace; the first that fails ends the build. */
+  readonly steps: readonly RecipeStep[];
   /** What is published, so that people can see and repeat what was done. */
   readonly artifact: { readonly name: string; readonly mediaType: string; readonly content: string };
+}
+
+export interface RecipeStep {
+  /** For those who wait: `installing packages`. */
+  readonly what: string;
+  readonly run: Pick<ProgramRequest, 'command' | 'args' | 'isolation'> & { readonly env: Readonly<Record<string, string>> };
 }
 
 export interface RelevantLines {

@@ -29,20 +29,25 @@ function render(order: EngineOrder): Recipe {
       { path: `${layout.home}/.config/kiwi/config.yml`, content: 'xz:\n  - options: --threads=0\n' },
     ],
     directories: [layout.cache, layout.temporary],
-    run: {
-      command: 'kiwi-ng',
-      args: [
-        '--debug',
-        ...['--shared-cache-dir', `${root}/${layout.cache}`],
-        ...['--temp-dir', `${root}/${layout.temporary}`],
-        ...['--target-arch', order.resolution.arch],
-        ...['system', 'build'],
-        ...['--description', `${root}/${layout.recipe}`],
-        ...['--target-dir', `${root}/${layout.output}`],
-      ],
-      env: { HOME: `${root}/${layout.home}` },
-      isolation: 'private-no-network',
-    },
+    steps: [
+      {
+        what: 'making the image',
+        run: {
+          command: 'kiwi-ng',
+          args: [
+            '--debug',
+            ...['--shared-cache-dir', `${root}/${layout.cache}`],
+            ...['--temp-dir', `${root}/${layout.temporary}`],
+            ...['--target-arch', order.resolution.arch],
+            ...['system', 'build'],
+            ...['--description', `${root}/${layout.recipe}`],
+            ...['--target-dir', `${root}/${layout.output}`],
+          ],
+          env: { HOME: `${root}/${layout.home}` },
+          isolation: 'private-no-network',
+        },
+      },
+    ],
     // Paths of one workspace say nothing to those who read the recipe later.
     artifact: { name: 'config.xml', mediaType: 'application/xml', content: describe({ ...order, root: '' }) },
   };
