@@ -63,6 +63,8 @@ export const Build = z.object({
   /** The resolution, once there is one; on a retry with `same`, from the start. */
   resolution: FileRef.nullable(),
   pinned: z.boolean(),
+  /** The RepositorySet that the image is made from, once it stands; null in records of older versions too. */
+  repositories: FileRef.nullable().default(null),
   artifacts: z.array(Artifact).max(50),
   verdict: BootVerdict.nullable(),
   verdictReason: z.string().nullable(),
@@ -139,6 +141,7 @@ export function newBuild(options: {
     timeline: [{ at: iso(options.now), state: 'queued' }],
     resolution: options.resolution ?? null,
     pinned: options.resolution !== undefined && options.resolution !== null,
+    repositories: null,
     artifacts: [],
     verdict: null,
     verdictReason: null,
@@ -194,10 +197,11 @@ export function drivingEvent(build: Build): OutboxEntry | undefined {
 
 /** Records what emitted events say about the build as a whole. */
 function folded(build: Build, { type, data }: Emitted): Build {
-  const facts = data as { resolution?: FileRef; artifacts?: Artifact[]; verdict?: BootVerdict | null; reason?: string; failure?: Failure };
+  const facts = data as { resolution?: FileRef; repositories?: FileRef; artifacts?: Artifact[]; verdict?: BootVerdict | null; reason?: string; failure?: Failure };
   return {
     ...build,
     ...(type === 'build.resolved' && facts.resolution ? { resolution: facts.resolution } : {}),
+    ...(type === 'side-repo.ready' && facts.repositories ? { repositories: facts.repositories } : {}),
     ...(facts.artifacts ? { artifacts: [...mergeArtifacts(build.artifacts, facts.artifacts)] } : {}),
     ...(type === 'image.boot-tested' || type === 'build.finished' ? { verdict: facts.verdict ?? null, verdictReason: facts.reason ?? null } : {}),
     ...(facts.failure ? { failure: facts.failure } : {}),

@@ -51,6 +51,13 @@ describe('the way of a build', () => {
     expect(Build.parse(JSON.parse(JSON.stringify(build)))).toEqual(build);
   });
 
+  test('keeps which packages and repositories the image is made from, as long as the record stands', () => {
+    expect(buildIn('preparing-side-repo').repositories).toBeNull();
+    for (const state of ['building', 'finished'] as const) expect(buildIn(state).repositories, state).toEqual({ sha256: 'd'.repeat(64), size: 200 });
+    const { repositories: _, ...old } = JSON.parse(JSON.stringify(buildIn('building')));
+    expect(Build.parse(old), 'a record of an older version').toMatchObject({ repositories: null });
+  });
+
   test('leaves in the outbox exactly the event that the next stage waits for', () => {
     for (const state of ['resolving', 'preparing-side-repo', 'building', 'boot-testing', 'uploading'] as const) {
       const build = buildIn(state);
