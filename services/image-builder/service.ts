@@ -57,7 +57,14 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
       const workspace = await context.workspace();
       progress(0, 0, 'laying out the repositories');
       const release = context.releases.releases.find(({ id }) => id === resolution.release);
-      const recipe = engine.render({ request, resolution, releasever: release?.releasever ?? resolution.release, root: workspace.path });
+      const version = await versions(engine, context);
+      const recipe = engine.render({
+        request,
+        resolution,
+        releasever: release?.releasever ?? resolution.release,
+        root: workspace.path,
+        toolVersion: version,
+      });
       const [storedRecipe] = await both(
         both(storeContent(files, recipe.artifact.content), writeRecipe(workspace, recipe)),
         placeRepositories(workspace, repositories, context.signal),
@@ -65,8 +72,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
       const recipeArtifact: Artifact = { name: recipe.artifact.name, mediaType: recipe.artifact.mediaType, ...storedRecipe[0] };
 
       try {
-        // Asked while the tool runs: it takes as long as starting a Python program does, and its answer is wanted only at the end.
-        const [version, image] = await both(versions(engine, context), makeImage(engine, recipe, workspace, context));
+        const image = await makeImage(engine, recipe, workspace, context);
         const comparison = await checkImage(image, workspace, { resolution, repositories }, context);
         const name = `${request.label}-${resolution.release}-${resolution.arch}.iso`;
         progress(0, 0, 'storing the image');
@@ -75,7 +81,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
           buildId: context.buildId,
           request,
           engine: engine.name,
-          tools: { [engine.name]: version },
+          tools: { [engine.name]: version ?? 'unknown' },
           image: { name, ...imageRef },
           resolution,
           comparison,
@@ -213,8 +219,8 @@ async function runChecked(programs: Programs, request: Pick<ProgramRequest, 'com
   }
 }
 
-/** Asks each tool once. A tool that cannot say is no reason to fail a build that it made. */
-function toolVersions(): (engine: ImageEngine, context: StageContext) => Promise<string> {
+/** Asks each tool once in the life of the process. A tool that cannot say is no reason to fail a build that it may well make. */
+function toolVersions(): (engine: ImageEngine, context: StageContext) => Promise<string | undefined> {
   const known = new Map<string, string>();
   return async ({ name, version }, { programs, signal }) => {
     const found = known.get(name);
@@ -222,7 +228,7 @@ function toolVersions(): (engine: ImageEngine, context: StageContext) => Promise
     const answer = await programs.run({ command: version.command, args: version.args, deadlineMs: 60_000, signal }).catch(() => undefined);
     const text = answer?.exitCode === 0 ? version.read(answer.stdout) : undefined;
     if (text !== undefined) known.set(name, text);
-    return text ?? 'unknown';
+    return text;
   };
 }
 

@@ -10,6 +10,8 @@ export interface EngineOrder {
   readonly releasever: string;
   /** Absolute path of the workspace; the repositories stand in it, at `layout`. */
   readonly root: string;
+  /** What the engine's tool here says its version is; undefined where it did not say. Command lines differ between versions. */
+  readonly toolVersion?: string | undefined;
 }
 
 /** Where things stand in the workspace, relative to it. */
@@ -50,9 +52,18 @@ export interface RelevantLines {
   readonly lines: readonly string[];
 }
 
+/** What a node must have for an engine to run on it. */
+interface EngineNeeds {
+  /** Programs, looked for on PATH; without any one of them the engine is absent. */
+  readonly commands: readonly string[];
+  /** The packages that bring them, for those who read that the engine is absent; empty where the distribution has none. */
+  readonly install: { readonly debian: readonly string[]; readonly fedora: readonly string[] };
+}
+
 export interface ImageEngine {
   readonly name: Engine;
   readonly imageTypes: readonly ImageType[];
+  readonly needs: EngineNeeds;
   /** The tool's version for the manifest: how to ask, and what to take of the answer. */
   readonly version: { readonly command: string; readonly args: readonly string[]; readonly read: (stdout: string) => string | undefined };
   readonly render: (order: EngineOrder) => Recipe;

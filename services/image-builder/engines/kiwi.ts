@@ -10,6 +10,13 @@ import { element, formatXml, type XmlElement } from './xml.ts';
 export const kiwi: ImageEngine = {
   name: 'kiwi',
   imageTypes: ['live'],
+  needs: {
+    commands: ['kiwi-ng', 'dnf', 'rpm', 'mksquashfs', 'xorriso', 'rsync', 'implantisomd5', 'checkisomd5'],
+    install: {
+      debian: ['kiwi', 'kiwi-systemdeps-iso-media', 'dnf', 'rpm', 'squashfs-tools', 'xorriso', 'rsync', 'isomd5sum'],
+      fedora: ['kiwi-cli', 'kiwi-systemdeps-iso-media', 'dnf', 'rpm', 'squashfs-tools', 'xorriso', 'rsync', 'isomd5sum'],
+    },
+  },
   version: { command: 'kiwi-ng', args: ['--version'], read: (stdout) => /version (\S+)/.exec(stdout)?.[1] },
   render,
   findImage: (names) => names.find((name) => name.endsWith('.iso')),
