@@ -197,7 +197,14 @@ export function drivingEvent(build: Build): OutboxEntry | undefined {
 
 /** Records what emitted events say about the build as a whole. */
 function folded(build: Build, { type, data }: Emitted): Build {
-  const facts = data as { resolution?: FileRef; repositories?: FileRef; artifacts?: Artifact[]; verdict?: BootVerdict | null; reason?: string; failure?: Failure };
+  const facts = data as {
+    resolution?: FileRef;
+    repositories?: FileRef;
+    artifacts?: Artifact[];
+    verdict?: BootVerdict | null;
+    reason?: string;
+    failure?: Failure;
+  };
   return {
     ...build,
     ...(type === 'build.resolved' && facts.resolution ? { resolution: facts.resolution } : {}),
