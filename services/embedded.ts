@@ -127,6 +127,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     logger,
     publicUrl: config.publicUrl,
     listenHost: config.listen.host,
+    ...(config.repositorySecret ? { repositorySecret: config.repositorySecret } : {}),
     resolve: (request, signal) => dryRun(request, signal, adapters, releases),
     packages: (release, arch, signal) => solver.index(repositoryCollection(release, arch), { signal }),
     onQueued: () => scheduler?.poke(),

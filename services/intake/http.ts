@@ -18,6 +18,7 @@ import { followRoutes } from './routes/follow.ts';
 import { healthRoutes } from './routes/health.ts';
 import { packageRoutes } from './routes/packages.ts';
 import { resolveRoutes } from './routes/resolve.ts';
+import { sideRepoRoutes } from './routes/side-repo.ts';
 
 export type { IntakePorts } from './ports.ts';
 
@@ -102,6 +103,7 @@ export async function intakeApp(ports: IntakePorts): Promise<FastifyInstance> {
     buildRoutes(typed, ports);
     followRoutes(typed, ports);
     artifactRoutes(typed, ports);
+    sideRepoRoutes(typed, ports);
     packageRoutes(typed, ports);
     resolveRoutes(typed, ports);
     catalogRoutes(typed, ports);

@@ -7,6 +7,7 @@ import type { Build } from '../../shared/build/build.ts';
 import type { SingleBuildRequest } from '../../shared/build/request.ts';
 import type { Bus } from '../../shared/bus/bus.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
+import type { Secret } from '../../shared/config/secret.ts';
 import type { Files } from '../../shared/files/files.ts';
 import type { Log } from '../../shared/log/log.ts';
 import type { Release } from '../../shared/releases/releases.ts';
@@ -28,6 +29,8 @@ export interface IntakePorts extends IntakeRules {
   /** Without a slash at the end. */
   readonly publicUrl: string;
   readonly listenHost: string;
+  /** What the tokens of build nodes are made with. Without it nobody reads repositories by their digest. */
+  readonly repositorySecret?: Secret;
   /** A dry run: what the resolver would find. Rejects with a SpindleError, or with the signal's reason. */
   readonly resolve: (request: SingleBuildRequest, signal: AbortSignal) => Promise<Resolution>;
   /** What can be searched for packages. Rejects as `resolve` does. */

@@ -24,6 +24,9 @@ export const problemKinds = {
   GROUP_UNKNOWN: problem(404, 'There is no such group of builds.'),
   ARTIFACT_UNKNOWN: problem(404, 'The build has no such artifact, or not yet.'),
   ARTIFACT_GONE: problem(410, 'The file of this artifact has been removed.'),
+  SIDE_REPO_UNKNOWN: problem(404, 'The build has no side repository, or not yet; or there are no repositories of this digest.'),
+  SIDE_REPO_FILE_UNKNOWN: problem(404, 'The repository has no file at this path.'),
+  REPOSITORY_TOKEN_MISSING: problem(401, 'The repositories of a build are read with their token in the Authorization header.'),
   BUILD_ENDED: problem(409, 'The build has ended already.'),
   BUILD_NOT_ENDED: problem(409, 'The build has not ended yet.'),
   RESOLUTION_MISSING: problem(409, 'The build has no recorded resolution that a retry could use again.'),
@@ -83,6 +86,7 @@ export class Problem extends Error {
 
 const titles: Readonly<Record<number, string>> = {
   400: 'Bad Request',
+  401: 'Unauthorized',
   403: 'Forbidden',
   404: 'Not Found',
   405: 'Method Not Allowed',

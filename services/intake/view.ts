@@ -90,6 +90,7 @@ export function publicBuild(build: Build, queuePlace?: number): PublicBuild {
       log: `${self}/log`,
       artifacts: `${self}/artifacts`,
       ...(build.artifacts.some(({ name }) => name === 'manifest.json') ? { manifest: `${self}/manifest` } : {}),
+      ...(build.repositories ? { sideRepo: `${self}/side-repo.repo` } : {}),
       ...(isEnded(state) ? { retry: `${self}/retry` } : { cancel: `${self}/cancel` }),
       ...(groupId === null ? {} : { group: groupPath(groupId) }),
       ...(retryOf === null ? {} : { retryOf: buildPath(retryOf) }),

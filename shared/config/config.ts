@@ -28,6 +28,8 @@ export interface Config {
   readonly releasesFile?: string;
   /** What may be fetched from besides public addresses: `host:port` or networks. */
   readonly egressAllow: readonly string[];
+  /** What the tokens are made with by which build nodes read repositories over HTTP; the same on all machines. */
+  readonly repositorySecret?: Secret;
   /** Builds between `resolving` and their end at once; the others stay `queued`. */
   readonly buildsInFlightMax: number;
   /** Images that this process builds at once. */
@@ -171,6 +173,10 @@ const Environment = z.object({
     .optional(),
   SPINDLE_RELEASES_FILE: text.pipe(z.string().refine((path) => !path.includes('\0'), 'is not a path')).optional(),
   SPINDLE_EGRESS_ALLOW: egressAllow.optional(),
+  SPINDLE_REPOSITORY_SECRET: z
+    .instanceof(Secret)
+    .refine((secret) => secret.reveal().length >= 16, 'has fewer than 16 characters')
+    .optional(),
   SPINDLE_BUILDS_IN_FLIGHT_MAX: count(1000).optional(),
   SPINDLE_BUILDER_SLOTS: count(256).optional(),
 });
@@ -216,6 +222,7 @@ export function readConfig(
     auth: 'none' as const,
     ...(settings.SPINDLE_RELEASES_FILE === undefined ? {} : { releasesFile: resolve(host.cwd, settings.SPINDLE_RELEASES_FILE) }),
     egressAllow: settings.SPINDLE_EGRESS_ALLOW ?? [],
+    ...(settings.SPINDLE_REPOSITORY_SECRET === undefined ? {} : { repositorySecret: settings.SPINDLE_REPOSITORY_SECRET }),
     buildsInFlightMax: settings.SPINDLE_BUILDS_IN_FLIGHT_MAX ?? 4,
     builderSlots: settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2))),
     warnings: given.map(([name]) => name).flatMap(unknownVariable),

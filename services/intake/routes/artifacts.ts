@@ -1,5 +1,4 @@
 /** Routes for what a build left: its artifacts, whole or in ranges, and its manifest. */
-import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Artifact } from '../../../shared/build/artifact.ts';
@@ -9,7 +8,7 @@ import { publicKey } from '../../../shared/files/public-key.ts';
 import { streamResponse } from '../openapi.ts';
 import { type App, type IntakePorts, requiredBuild } from '../ports.ts';
 import { Problem } from '../problem.ts';
-import { namesTag, parseRange } from '../range.ts';
+import { sendStored } from '../stored-file.ts';
 import { apiPrefix, PublicBuild, publicArtifacts } from '../view.ts';
 
 const idParameter = z.object({ id: z.string() });
@@ -74,27 +73,8 @@ export function artifactRoutes(app: App, ports: IntakePorts): void {
   ): Promise<FastifyReply> => {
     const key = await storedKey(build, artifact);
     if (key === undefined) throw new Problem('ARTIFACT_GONE', `the file of ${artifact.name} has been removed`);
-    const tag = `"${artifact.sha256}"`;
-    reply
-      .header('etag', tag)
-      .header('accept-ranges', 'bytes')
-      .header('cache-control', 'private, no-cache')
-      .header('content-type', artifact.mediaType)
-      .header('content-disposition', `${disposition}; filename="${artifact.name}"`)
-      .header('repr-digest', `sha-256=:${Buffer.from(artifact.sha256, 'hex').toString('base64')}:`);
-    if (namesTag(request.headers['if-none-match'], tag)) return reply.code(304).send();
-    const ifRange = request.headers['if-range'];
-    const mayRange = ifRange === undefined || ifRange === tag;
-    const range = mayRange ? parseRange(request.headers.range, artifact.size) : undefined;
-    if (range === 'unsatisfiable') {
-      throw new Problem('RANGE_NOT_SATISFIABLE', `the file has ${artifact.size} bytes`, { headers: { 'content-range': `bytes */${artifact.size}` } });
-    }
-    reply.code(range ? 206 : 200).header('content-length', range ? range.end - range.start + 1 : artifact.size);
-    if (range) reply.header('content-range', `bytes ${range.start}-${range.end}/${artifact.size}`);
-    if (request.method === 'HEAD') return reply.send();
-    const found = await ports.files.get(key, range);
-    if (!found) throw new Problem('ARTIFACT_GONE', `the file of ${artifact.name} has been removed`);
-    return reply.send(Readable.from(found.body, { objectMode: false }));
+    reply.header('content-disposition', `${disposition}; filename="${artifact.name}"`);
+    return sendStored(request, reply, ports.files, { ...artifact, key });
   };
 
   /** Where the file stands: under its public name once uploaded, before that under its digest. */
