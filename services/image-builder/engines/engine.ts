@@ -39,7 +39,7 @@ export interface Recipe {
   readonly artifact: { readonly name: string; readonly mediaType: string; readonly content: string };
 }
 
-export interface RecipeStep {
+interface RecipeStep {
   /** For those who wait: `installing packages`. */
   readonly what: string;
   readonly run: Pick<ProgramRequest, 'command' | 'args' | 'isolation'> & { readonly env: Readonly<Record<string, string>> };
