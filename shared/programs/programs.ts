@@ -23,6 +23,19 @@ export interface ProgramRequest {
    * `private-no-network`: that, and no network at all.
    */
   readonly isolation?: 'host' | 'private' | 'private-no-network';
+  /**
+   * Runs as this user, with no other groups than these, without any capability, and unable to gain one (no_new_privs). It keeps `cwd` as its working directory whoever owns the
+   * folders above, so names relative to it are the ones that it can reach; what it writes to must belong to it. Needs a service that runs as root.
+   */
+  readonly user?: ProgramUser;
+}
+
+/** Numbers of the host. Neither is 0. */
+export interface ProgramUser {
+  readonly uid: number;
+  readonly gid: number;
+  /** Besides `gid`: that of a device, for example. */
+  readonly groups?: readonly number[];
 }
 
 export interface ProgramResult {
@@ -48,9 +61,16 @@ export interface RunningProgram {
 export interface Programs {
   /**
    * Runs to the end. A non-zero exit is a result, not an error. Rejects with TOOL_MISSING (not installed), TOOL_TIMED_OUT (deadline, after the whole group is gone), or the
-   * signal's reason (after the whole group is gone).
+   * signal's reason (after the whole group is gone). Isolation or a user where the service is not root is TOOL_MISSING too.
    */
   run(request: ProgramRequest): Promise<ProgramResult>;
   /** Starts a program that the caller ends, such as a virtual machine. The deadline and the signal hold here too. `ended` rejects as `run` does. */
   start(request: ProgramRequest): Promise<RunningProgram>;
+}
+
+/** Throws on what is no user of its own: a bug of the caller. */
+export function checkUser({ uid, gid, groups = [] }: ProgramUser): void {
+  for (const number of [uid, gid, ...groups]) {
+    if (!Number.isInteger(number) || number < 1 || number > 0xffff_fffe) throw new TypeError(`${number} is not the number of a user or group of its own`);
+  }
 }

@@ -11,7 +11,7 @@ import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import { keepFirst, keepLast } from './output.ts';
 import { splitLines } from './printable.ts';
-import type { ProgramRequest, ProgramResult, Programs, RunningProgram } from './programs.ts';
+import { checkUser, type ProgramRequest, type ProgramResult, type Programs, type ProgramUser, type RunningProgram } from './programs.ts';
 
 export interface SpawnedProgramsOptions {
   readonly clock?: Clock;
@@ -54,23 +54,45 @@ async function commandLine(request: ProgramRequest, path: string): Promise<reado
       `${request.command} was to run in namespaces of its own, which needs root; this service runs as user ${process.getuid?.()}: start it as root`,
     );
   }
+  const { user } = request;
+  if (user) {
+    checkUser(user);
+    if (process.getuid?.() !== 0) {
+      throw new SpindleError(
+        'TOOL_MISSING',
+        `${request.command} was to run as user ${user.uid}, which needs root; this service runs as user ${process.getuid?.()}: start it as root`,
+      );
+    }
+  }
   if (request.cwd !== undefined) {
     const cwd = await stat(request.cwd).catch(() => undefined);
     if (!cwd?.isDirectory()) throw new SpindleError('FILE_MISSING', `${request.command} was to run in ${request.cwd}, which is no directory`);
   }
   const tool = await findProgram(request.command, path);
   // The kernel kills the first process of the group when we die, also by SIGKILL.
-  const bound = [await findProgram('setpriv', path), '--pdeathsig', 'KILL', '--'];
-  if (isolation === 'host') return [bound[0] as string, [...bound.slice(1), tool, ...request.args]];
+  const setpriv = await findProgram('setpriv', path);
+  const bound = [setpriv, '--pdeathsig', 'KILL'];
+  if (isolation === 'host') return [setpriv, [...bound.slice(1), ...(user ? asUser(user) : []), '--', tool, ...request.args]];
   const guards = [
     ...bound,
+    '--',
     await findProgram('unshare', path),
     ...['--mount', '--pid', '--ipc', '--fork', '--mount-proc', '--kill-child'],
     ...(isolation === 'private-no-network' ? ['--net'] : []),
     // The first process of a PID namespace ignores SIGTERM unless it handles it, and most tools do not. `timeout` does, and hands it on; 0 is no time-out.
     ...['--', await findProgram('timeout', path), '--foreground', '0'],
+    ...(user ? [setpriv, ...asUser(user), '--'] : []),
   ];
   return [guards[0] as string, [...guards.slice(1), tool, ...request.args]];
+}
+
+/** The user, and the loss of every right that a user may have or get. */
+function asUser({ uid, gid, groups = [] }: ProgramUser): readonly string[] {
+  return [
+    ...['--reuid', String(uid), '--regid', String(gid)],
+    ...(groups.length > 0 ? ['--groups', groups.join(',')] : ['--clear-groups']),
+    ...['--inh-caps=-all', '--ambient-caps=-all', '--bounding-set=-all', '--no-new-privs'],
+  ];
 }
 
 async function findProgram(command: string, path: string): Promise<string> {

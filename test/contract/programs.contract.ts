@@ -113,6 +113,18 @@ export function programsContract(
       }
     });
 
+    it('takes no user that is root, or no number', async () => {
+      const { programs, tools } = adapter();
+      for (const user of [
+        { uid: 0, gid: 65_534 },
+        { uid: 65_534, gid: 0 },
+        { uid: 65_534, gid: 65_534, groups: [0] },
+        { uid: Number.NaN, gid: 65_534 },
+      ]) {
+        await expect(programs.run({ ...tools.speaks, user, deadlineMs: 1000 })).rejects.toThrow(TypeError);
+      }
+    });
+
     it('ends a tool at its deadline', async () => {
       const { programs, tools } = adapter();
       await expect(programs.run({ ...tools.hangs, deadlineMs: 100 })).rejects.toMatchObject({ code: 'TOOL_TIMED_OUT' });

@@ -1,7 +1,7 @@
 /** The programs contract on real processes, and what only real processes can break. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -119,6 +119,46 @@ describe.each(isolations.filter((isolation) => isolation !== 'host'))('spawned i
   });
 });
 
+describe.runIf(isRoot).each(isolations)('spawned as another user, isolation %s', (isolation) => {
+  const programs = spawnedPrograms({ killAfterMs: 300 });
+  const user = { uid: 64_123, gid: 64_124, groups: [64_125] };
+
+  it('has that user and its groups, no capability, and no way to get one', async () => {
+    const { stdout } = await programs.run({ command: 'cat', args: ['/proc/self/status'], isolation, user, deadlineMs: 5000 });
+    const status = Object.fromEntries(stdout.split('\n').map((line) => line.split(/:\s*/)));
+    expect(status).toMatchObject({ Uid: Array(4).fill(64_123).join('\t'), Gid: Array(4).fill(64_124).join('\t'), NoNewPrivs: '1' });
+    expect(status.Groups?.trim()).toBe('64125');
+    expect(['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map((name) => status[name])).toEqual(Array(5).fill('0000000000000000'));
+    const { groups, ...alone } = user;
+    expect((await programs.run({ command: 'id', args: ['-G'], isolation, user: alone, deadlineMs: 5000 })).stdout).toBe('64124\n');
+  });
+
+  it('reaches its working directory below folders that are closed to it, and nothing else of them', async () => {
+    const closed = await mkdtemp(join(tmpdir(), 'spindle-programs-user-'));
+    try {
+      const own = join(closed, 'own');
+      await mkdir(own);
+      await chown(own, user.uid, user.gid);
+      await writeFile(join(closed, 'secret'), 'secret');
+      const result = await programs.run({ ...sh('echo mine > file; cat file; cat ../secret'), cwd: own, isolation, user, deadlineMs: 5000 });
+      expect(result).toMatchObject({ exitCode: 1, stdout: 'mine\n', stderr: expect.stringContaining('Permission denied') });
+      expect((await stat(join(own, 'file'))).uid).toBe(user.uid);
+    } finally {
+      await rm(closed, { recursive: true, force: true });
+    }
+  });
+
+  it('is ended as root’s tools are', async () => {
+    const running = await spawnedPrograms({ killAfterMs: 20_000 }).start({ ...tools.hangs, isolation, user, deadlineMs: 20_000 });
+    const startedAt = Date.now();
+    await running.stop();
+    expect(Date.now() - startedAt).toBeLessThan(3000);
+    const time = uniqueSleep();
+    await expect(programs.run({ ...sh(`trap "" TERM; sleep ${time}; :`), isolation, user, deadlineMs: 200 })).rejects.toMatchObject({ code: 'TOOL_TIMED_OUT' });
+    expect(await alive(time)).toEqual([]);
+  });
+});
+
 describe.runIf(isRoot)('spawned without network', () => {
   const isolation = 'private-no-network';
   const programs = spawnedPrograms();
@@ -183,15 +223,18 @@ describe('spawned', () => {
     await expect(programs.run({ command: 'spindle-no-program', args: [], deadlineMs: 5000 })).rejects.toMatchObject({ code: 'TOOL_MISSING' });
   });
 
-  it.each(isolations)('no tool outlives a service that is killed (%s)', async (isolation) => {
+  it.each([
+    ...isolations.map((isolation) => ({ isolation, user: undefined })),
+    ...(isRoot ? isolations.map((isolation) => ({ isolation, user: { uid: 64_123, gid: 64_124 } })) : []),
+  ])('no tool outlives a service that is killed (%o)', async ({ isolation, user }) => {
     const time = uniqueSleep();
-    const script = join(directory, `service-${isolation}.mts`);
+    const script = join(directory, `service-${isolation}-${user ? 'user' : 'root'}.mts`);
     const module = new URL('../../shared/programs/spawned.ts', import.meta.url).href;
     const inner = isolation === 'host' ? `{ command: 'sleep', args: ['${time}'] }` : `{ command: 'sh', args: ['-c', 'setsid sleep ${time} & sleep ${time}'] }`;
     await writeFile(
       script,
       `const { spawnedPrograms } = await import(${JSON.stringify(module)});
-       await spawnedPrograms().run({ ...${inner}, isolation: ${JSON.stringify(isolation)}, deadlineMs: 600000 });`,
+       await spawnedPrograms().run({ ...${inner}, ...${JSON.stringify({ isolation, user })}, deadlineMs: 600000 });`,
     );
     const service = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), script], { stdio: 'ignore' });
     try {
