@@ -1,11 +1,7 @@
 /** The whole service in one process on the embedded adapters: `npm start`. Importing it starts nothing; running it does. */
 import { readFileSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
-import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { generateSampleDistribution } from '../examples/sample-distribution/sample-distribution.ts';
-import { type SampleSite, startSampleSite } from '../examples/sample-distribution/site.ts';
 import { type Build, buildCollection } from '../shared/build/build.ts';
 import { SpindleError } from '../shared/build/failure.ts';
 import type { Engine, SingleBuildRequest } from '../shared/build/request.ts';
@@ -14,7 +10,6 @@ import { buildLogs } from '../shared/build-log/build-log.ts';
 import { imageBuilderQueue, pipelineTopology, stageQueue } from '../shared/bus/topology.ts';
 import { type Config, ConfigProblem, readConfig, withPort } from '../shared/config/config.ts';
 import { createLog, type Log } from '../shared/log/log.ts';
-import type { Programs } from '../shared/programs/programs.ts';
 import { loadReleases, ReleasesProblem } from '../shared/releases/load.ts';
 import type { ReleasesFile } from '../shared/releases/releases.ts';
 import { repositoryCollection } from '../shared/releases/repository-collection.ts';
@@ -35,6 +30,7 @@ import { type Scheduler, startScheduler } from './intake/scheduler.ts';
 import { deliveryCollection } from './notifier/delivery.ts';
 import { runNotifier } from './notifier/service.ts';
 import { pipelineStages, servedEngines } from './pipeline.ts';
+import { openSampleSite, prepareSample } from './sample-release.ts';
 
 export interface EmbeddedService {
   /** Where it listens. */
@@ -203,32 +199,6 @@ function builderQueues(releases: ReleasesFile): readonly string[] {
   const known = new Set(pipelineTopology(releases).queues.map(({ name }) => name));
   return [...new Set(queues)].filter((name) => known.has(name));
 }
-
-/** Listens, on the port of last time where that is free: what was resolved before a restart names it. Serves once the distribution stands. */
-async function openSampleSite(config: Config, life: Lifecycle): Promise<SampleSite> {
-  const directory = sampleDirectory(config);
-  const lastPort = Number(await readFile(portFile(config), 'utf8').catch(() => '0'));
-  const open = (port: number) => startSampleSite({ directory, host: '127.0.0.1', port });
-  const site = await open(Number.isInteger(lastPort) && lastPort > 0 && lastPort < 65_536 ? lastPort : 0).catch(() => open(0));
-  life.add('sample site', () => site.close());
-  return site;
-}
-
-/** Never rejects: without the sample distribution every other release can still be built. */
-async function prepareSample(config: Config, site: SampleSite, programs: Programs, life: Lifecycle, logger: Log): Promise<void> {
-  const stopping = new AbortController();
-  life.add('sample distribution', async () => stopping.abort(new Error('the service stops')));
-  try {
-    await writeFile(portFile(config), new URL(site.url).port);
-    const { isNew } = await generateSampleDistribution({ directory: sampleDirectory(config), programs, signal: stopping.signal });
-    logger.info({ isNew, url: site.url }, 'the sample distribution stands');
-  } catch (error) {
-    logger.error({ err: error }, 'the sample distribution could not be made; builds of release "sample" will fail');
-  }
-}
-
-const sampleDirectory = (config: Config) => join(config.stateDir, 'sample-distribution');
-const portFile = (config: Config) => join(config.stateDir, 'sample-site.port');
 
 async function dryRun(request: SingleBuildRequest, signal: AbortSignal, adapters: Adapters, releases: ReleasesFile): Promise<Resolution> {
   const release = releases.releases.find(({ id }) => id === request.release);

@@ -30,8 +30,8 @@ interface ResolvePorts extends FetchPorts {
 export interface ResolveOptions {
   readonly request: SingleBuildRequest;
   readonly release: Release;
-  /** The image tool: what it needs inside the image is solved along. */
-  readonly engine: Engine;
+  /** The image tool: what it needs inside the image is solved along. Null: only the packages are wanted, no image. */
+  readonly engine: Engine | null;
   readonly ports: ResolvePorts;
   readonly workspace: Workspace;
   readonly log: (tool: string, line: string) => void;
@@ -77,7 +77,7 @@ export async function resolveRequest(options: ResolveOptions): Promise<Resolutio
       further,
       install: request.packages,
       exclude: request.excludePackages,
-      engine: enginePackages({ arch: request.arch, imageType: request.imageType, engine }),
+      engine: engine === null ? { needed: [], ifKnown: [] } : enginePackages({ arch: request.arch, imageType: request.imageType, engine }),
       sets: loose.sets,
     },
     { signal, log: say },
@@ -87,7 +87,7 @@ export async function resolveRequest(options: ResolveOptions): Promise<Resolutio
     const context = (known: TroubleContext['known']): TroubleContext => ({
       releaseName: release.name,
       arch: request.arch,
-      engine,
+      engine: engine ?? 'of nobody',
       install: request.packages,
       exclude: request.excludePackages,
       repositories: [
