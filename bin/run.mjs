@@ -7,6 +7,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ensurePythonTools } from './python-tools.mjs';
 import { orExplain, root, setUp } from './set-up.mjs';
 
 /** Runs a module of this repository, compiled, as if it had been the program's main file. */
@@ -69,6 +70,7 @@ const testProjects = () =>
 
 /** `npm test [-- project or file names, vitest flags, --require-servers]`. Its last line is always `N passed, N failed, N skipped`. */
 async function test(args) {
+  await orExplain(ensurePythonTools);
   const requireServers = args.includes('--require-servers');
   const rest = args.filter((argument) => argument !== '--require-servers');
   const projects = testProjects();

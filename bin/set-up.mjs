@@ -46,6 +46,8 @@ const hostPackages = [
   { debian: 'qemu-system-x86', fedora: 'qemu-system-x86-core' },
   { debian: 'qemu-utils', fedora: 'qemu-img' },
   { debian: 'ovmf', fedora: 'edk2-ovmf' },
+  // A virtual environment for the Python tools of the tests.
+  { debian: 'python3-venv', fedora: 'python3-pip' },
   // Namespaces for private runs, and the bench's count of system calls.
   { debian: 'util-linux', fedora: 'util-linux' },
   { debian: 'strace', fedora: 'strace' },
@@ -59,11 +61,11 @@ const lockWaitMaxMs = 900_000;
 
 class SetUpError extends Error {}
 
-const say = (line) => process.stderr.write(`set-up: ${line}\n`);
-const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s`;
+export const say = (line) => process.stderr.write(`set-up: ${line}\n`);
+export const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(1)} s`;
 
 /** Runs a program to its end and keeps its output. Resolves with `{ code, output }`; `code` is 127 where there is no such program. */
-function run(command, args, { cwd = root, env = process.env, timeoutMs = 900_000 } = {}) {
+export function run(command, args, { cwd = root, env = process.env, timeoutMs = 900_000 } = {}) {
   return new Promise((resolve) => {
     const chunks = [];
     const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], signal: AbortSignal.timeout(timeoutMs) });
@@ -75,7 +77,7 @@ function run(command, args, { cwd = root, env = process.env, timeoutMs = 900_000
 }
 
 /** The end of a tool's output, for an error. Addresses are left out: which mirror a machine uses is its own matter. */
-function lastLines(output, count = 12) {
+export function lastLines(output, count = 12) {
   const lines = output.split('\n').filter((line) => line.trim() !== '');
   return lines
     .slice(-count)
@@ -93,7 +95,7 @@ const isAlive = (pid) => {
 };
 
 /** Two commands started at once must not both rewrite node_modules: the second waits until the first is done. */
-async function withLock(name, action) {
+export async function withLock(name, action) {
   const directory = join(tmpdir(), `spindle-set-up-${userInfo().uid}`);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const path = join(directory, `${name}.lock`);
@@ -122,7 +124,7 @@ async function withLock(name, action) {
   }
 }
 
-function readTextOr(path, otherwise) {
+export function readTextOr(path, otherwise) {
   try {
     return readFileSync(path, 'utf8');
   } catch {
