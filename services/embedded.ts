@@ -89,6 +89,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     programs,
     egress,
     releases,
+    untrustedCode: config.untrustedCode,
     bus,
     builds,
     workspaces,
@@ -114,6 +115,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   const app = await intakeApp({
     releases,
     engines: servedEngines,
+    untrustedCode: config.untrustedCode,
     builds,
     idempotencyKeys,
     store,

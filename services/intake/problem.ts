@@ -55,10 +55,11 @@ export const ProblemDetails = z.object({
 });
 export type ProblemDetails = z.infer<typeof ProblemDetails>;
 
-/** Codes of failures answer 422 where the requester is at fault, 424 where another host is, 503 otherwise; INTERNAL is 500. */
+/** Codes of failures answer 403 where a permission is missing, 422 where the requester is at fault otherwise, 424 where another host is, 503 otherwise; INTERNAL is 500. */
 function statusOf(code: ProblemCode): number {
   if (code in problemKinds) return problemKinds[code as keyof typeof problemKinds].status;
   const { fault, retry } = failureKinds[code as FailureCode];
+  if (code === 'UNTRUSTED_CODE_REFUSED') return 403;
   if (fault === 'requester') return 422;
   if (code === 'INTERNAL') return 500;
   return retry === 'remote' && !/^(STORE|BUS|MAIL)_/.test(code) ? 424 : 503;

@@ -2,6 +2,7 @@
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { BuildRequest, type Engine, type ImageType, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
+import { type UntrustedCode, untrustedCodeProblems } from '../../shared/build/untrusted-code.ts';
 import type { Release, ReleasesFile } from '../../shared/releases/releases.ts';
 import { type FieldProblem, type ProblemCode, quoted } from './problem.ts';
 
@@ -10,6 +11,7 @@ export interface IntakeRules {
   readonly releases: ReleasesFile;
   /** The engines that image-builder has, and the kinds of images that each makes. */
   readonly engines: ServedEngines;
+  readonly untrustedCode: UntrustedCode;
 }
 export type ServedEngines = Readonly<Partial<Record<Engine, readonly ImageType[]>>>;
 
@@ -19,10 +21,13 @@ export type CheckedRequest =
 
 const problemsMax = 50;
 
-/** All problems at once. The code is that of the problems where they have one in common, else REQUEST_INVALID. */
-export function checkRequest(body: unknown, rules: IntakeRules): CheckedRequest {
+/**
+ * All problems at once. The code is that of the problems where they have one in common, else REQUEST_INVALID. A dry run installs nothing, so it needs no
+ * permission for code that would run.
+ */
+export function checkRequest(body: unknown, rules: IntakeRules, purpose: 'build' | 'dry-run' = 'build'): CheckedRequest {
   const parsed = BuildRequest.safeParse(body);
-  const problems = parsed.success ? requestProblems(parsed.data, rules) : parsed.error.issues.flatMap((issue) => issueProblems(issue, body));
+  const problems = parsed.success ? requestProblems(parsed.data, rules, purpose) : parsed.error.issues.flatMap((issue) => issueProblems(issue, body));
   if (!parsed.success || problems.length > 0) return refused(problems.slice(0, problemsMax));
   return { isValid: true, requests: splitRequest(parsed.data) };
 }
@@ -119,12 +124,22 @@ const allKeys: readonly string[] = (function below(schema: unknown, prefix: stri
 
 // ---- What this service can build
 
-function requestProblems(request: BuildRequest, rules: IntakeRules): readonly FieldProblem[] {
+function requestProblems(request: BuildRequest, rules: IntakeRules, purpose: 'build' | 'dry-run'): readonly FieldProblem[] {
   const release = rules.releases.releases.find(({ id }) => id === request.release);
+  const refused = purpose === 'build' ? permissionProblems(request, rules) : [];
   return [
     ...(release ? targetProblems(request, release, rules.engines) : [unknownRelease(request.release, rules.releases)]),
-    ...featureProblems(request, release),
+    ...featureProblems(request, release).filter(({ field }) => !refused.some((problem) => problem.field === field)),
+    ...refused,
   ];
+}
+
+/** Of a request that is to be built, also of one that was accepted before: a permission can be taken back. */
+export function permissionProblems(
+  request: Pick<BuildRequest, 'kickstart' | 'sources'>,
+  { untrustedCode }: Pick<IntakeRules, 'untrustedCode'>,
+): readonly FieldProblem[] {
+  return untrustedCodeProblems(request, untrustedCode).map((problem) => ({ ...problem, code: 'UNTRUSTED_CODE_REFUSED' }));
 }
 
 function unknownRelease(id: string, { releases }: ReleasesFile): FieldProblem {

@@ -1,5 +1,6 @@
 /** Turns a request into the exact packages of its image, or says in words why that cannot be. */
 import { SpindleError } from '../../shared/build/failure.ts';
+import { refuseUntrustedCode } from '../../shared/build/untrusted-code.ts';
 import { BuildFailed, BuildRequested, BuildResolved } from '../../shared/events/catalog.ts';
 import { readContentText, storeContent } from '../../shared/files/content.ts';
 import { remoteClients } from '../../shared/resolution/remote-clients.ts';
@@ -28,6 +29,7 @@ export const resolver = ({ solver }: { readonly solver: Solver }) =>
           `release: there is no release ${request.release} here any more; the releases are ${releases.releases.map(({ id }) => id).join(', ')}`,
         );
       }
+      refuseUntrustedCode(request, context.untrustedCode);
       const engine = chooseEngine(request, release);
       if (context.pinnedResolution) {
         const pinned = Resolution.parse(JSON.parse(await readContentText(files, context.pinnedResolution, resolutionBytesMax)));

@@ -23,6 +23,9 @@ export const failureKinds = {
   ARCH_UNSUPPORTED: requester('The release is not built for this architecture here.'),
   IMAGE_TYPE_UNSUPPORTED: requester('No engine of this service makes this kind of image for this release.'),
   ENGINE_UNSUPPORTED: requester('The engine named in the request cannot make this image here.'),
+  UNTRUSTED_CODE_REFUSED: requester(
+    'The request brings code that would run as root on the build node (scripts in a kickstart, scriptlets of uploaded RPMs), and this service does not allow that.',
+  ),
   FEATURE_UNSUPPORTED: requester('The request uses a source or option that this service cannot serve yet.'),
   // Resolving
   PACKAGE_UNKNOWN: requester('No repository of the request has a package, group or capability of this name.'),

@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
+import { nothingUntrusted, type UntrustedCode, untrustedCodeNames } from '../build/untrusted-code.ts';
 import { addressPolicy } from '../egress/address-policy.ts';
 import { Secret } from './secret.ts';
 
@@ -30,6 +31,8 @@ export interface Config {
   readonly egressAllow: readonly string[];
   /** What the tokens are made with by which build nodes read repositories over HTTP; the same on all machines. */
   readonly repositorySecret?: Secret;
+  /** What requesters may bring that runs as root on the build node. */
+  readonly untrustedCode: UntrustedCode;
   /** Builds between `resolving` and their end at once; the others stay `queued`. */
   readonly buildsInFlightMax: number;
   /** Images that this process builds at once. */
@@ -138,6 +141,16 @@ const egressAllow = text.transform((value, context) => {
   }
 });
 
+const untrustedCode = text.transform((value, context): UntrustedCode => {
+  const entries = value.split(/[\s,]+/).filter((entry) => entry !== '');
+  const known = Object.keys(untrustedCodeNames);
+  if (entries.some((entry) => !known.includes(entry))) {
+    context.addIssue({ code: 'custom', message: `is not a list of ${known.join(', ')} with commas between` });
+    return z.NEVER;
+  }
+  return { kickstartScripts: entries.includes('kickstart-scripts'), rpms: entries.includes('rpms') };
+});
+
 const Environment = z.object({
   SPINDLE_BUS_URL: z
     .instanceof(Secret)
@@ -173,6 +186,7 @@ const Environment = z.object({
     .optional(),
   SPINDLE_RELEASES_FILE: text.pipe(z.string().refine((path) => !path.includes('\0'), 'is not a path')).optional(),
   SPINDLE_EGRESS_ALLOW: egressAllow.optional(),
+  SPINDLE_UNTRUSTED_CODE: untrustedCode.optional(),
   SPINDLE_REPOSITORY_SECRET: z
     .instanceof(Secret)
     .refine((secret) => secret.reveal().length >= 16, 'has fewer than 16 characters')
@@ -222,6 +236,7 @@ export function readConfig(
     auth: 'none' as const,
     ...(settings.SPINDLE_RELEASES_FILE === undefined ? {} : { releasesFile: resolve(host.cwd, settings.SPINDLE_RELEASES_FILE) }),
     egressAllow: settings.SPINDLE_EGRESS_ALLOW ?? [],
+    untrustedCode: settings.SPINDLE_UNTRUSTED_CODE ?? { ...nothingUntrusted },
     ...(settings.SPINDLE_REPOSITORY_SECRET === undefined ? {} : { repositorySecret: settings.SPINDLE_REPOSITORY_SECRET }),
     buildsInFlightMax: settings.SPINDLE_BUILDS_IN_FLIGHT_MAX ?? 4,
     builderSlots: settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2))),

@@ -297,6 +297,7 @@ export async function runStage(
       programs: runtime.programs,
       egress: runtime.egress,
       releases: runtime.releases,
+      untrustedCode: runtime.untrustedCode,
       buildId: build.id,
       request: build.request,
       pinnedResolution: build.pinned ? build.resolution : null,

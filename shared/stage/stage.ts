@@ -3,6 +3,7 @@
 import type { z } from 'zod';
 import type { SingleBuildRequest } from '../build/request.ts';
 import type { BuildState } from '../build/states.ts';
+import type { UntrustedCode } from '../build/untrusted-code.ts';
 import type { Clock } from '../clock/clock.ts';
 import type { Egress } from '../egress/egress.ts';
 import type { Emitted, Event, EventDefinition } from '../events/define.ts';
@@ -19,6 +20,8 @@ export interface StagePorts {
   readonly programs: Programs;
   readonly egress: Egress;
   readonly releases: ReleasesFile;
+  /** What requesters may bring that runs as root here (shared/build/untrusted-code.ts). */
+  readonly untrustedCode: UntrustedCode;
 }
 
 export interface StageContext extends StagePorts {

@@ -145,6 +145,7 @@ async function pipelineRound(count: number, handlers: Handlers): Promise<Round> 
       programs,
       egress,
       releases,
+      untrustedCode: { kickstartScripts: false, rpms: false },
       bus,
       builds,
       workspaces,

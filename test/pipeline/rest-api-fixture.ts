@@ -53,6 +53,7 @@ export async function fixture(overrides: Partial<IntakePorts> = {}, wrapBuilds =
     listenHost: '127.0.0.1',
     releases: (await loadReleases()).fill({ SAMPLE_SITE: 'http://127.0.0.1:1' }),
     engines: { kiwi: ['live'] },
+    untrustedCode: { kickstartScripts: false, rpms: false },
     resolve: async () => {
       throw new Error('this test resolves nothing');
     },

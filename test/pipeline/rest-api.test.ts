@@ -551,6 +551,8 @@ describe('bad input', () => {
     ['a time zone that climbs', withField({ timezone: '../../etc/shadow' }), json, 422, 'REQUEST_INVALID', 'timezone'],
     ['infinity', 'release: 44\nimageType: live\nexpiresInDays: .inf\npackages: [a]', yaml, 422, 'REQUEST_INVALID', 'expiresInDays'],
     ['a kickstart', withField({ kickstart: 'text' }), json, 422, 'FEATURE_UNSUPPORTED', 'kickstart'],
+    ['a kickstart with a script', withField({ kickstart: '%post\ntrue\n%end\n' }), json, 403, 'UNTRUSTED_CODE_REFUSED', 'kickstart'],
+    ['uploaded RPMs', withField({ sources: { rpms: [unknownId] } }), json, 403, 'UNTRUSTED_CODE_REFUSED', 'sources.rpms'],
     ['a webhook to this host', withField({ notify: { webhooks: [{ url: 'http://127.0.0.1/' }] } }), json, 422, 'FEATURE_UNSUPPORTED', 'notify.webhooks'],
     ['a webhook to a file', withField({ notify: { webhooks: [{ url: 'file:///etc/passwd' }] } }), json, 422, 'REQUEST_INVALID', 'notify.webhooks[0].url'],
     [

@@ -79,6 +79,7 @@ export async function sampleWorld(): Promise<SampleWorld> {
         programs,
         egress,
         releases: { releases: [release] },
+        untrustedCode: { kickstartScripts: false, rpms: false },
       };
       try {
         return (await ran.handle({ type: ran.consumes.type, data } as Event<string, never>, context)) as Emitted<string, D>;

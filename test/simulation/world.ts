@@ -164,6 +164,7 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
       programs: tools.programsOf(process),
       egress: tools.egressOf(process),
       releases,
+      untrustedCode: { kickstartScripts: true, rpms: true },
       logger: silentLog,
       worker: process.name,
       openBuildLog: buildLogs({ files: ownFiles, bus, clock: ownClock }),

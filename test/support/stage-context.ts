@@ -68,6 +68,7 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
     programs: simulatedPrograms({ ...simulatedRpmTools(workspaces), ...options.programs }, clock),
     egress,
     releases: { releases: [release] },
+    untrustedCode: { kickstartScripts: false, rpms: false },
   };
   return { context, solver: simulatedSolver(options.solve), files, workspaces, lines, urls };
 }

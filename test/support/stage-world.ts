@@ -91,6 +91,7 @@ export async function stageWorld(seed = 1): Promise<StageWorld> {
         programs,
         egress,
         releases,
+        untrustedCode: { kickstartScripts: false, rpms: false },
         bus: own,
         builds,
         workspaces,

@@ -31,6 +31,7 @@ describe('settings', () => {
       logLevel: 'info',
       auth: 'none',
       egressAllow: [],
+      untrustedCode: { kickstartScripts: false, rpms: false },
       buildsInFlightMax: 4,
       builderSlots: 3,
       warnings: [],
@@ -50,6 +51,7 @@ describe('settings', () => {
         SPINDLE_BUILDS_IN_FLIGHT_MAX: '12',
         SPINDLE_BUILDER_SLOTS: '1',
         SPINDLE_EGRESS_ALLOW: 'mirror.lan:8080, 10.1.0.0/16',
+        SPINDLE_UNTRUSTED_CODE: 'rpms',
       },
       host,
     );
@@ -64,6 +66,7 @@ describe('settings', () => {
       buildsInFlightMax: 12,
       builderSlots: 1,
       egressAllow: ['mirror.lan:8080', '10.1.0.0/16'],
+      untrustedCode: { kickstartScripts: false, rpms: true },
     });
     expect(Object.isFrozen(config) && Object.isFrozen(config.listen)).toBe(true);
   });
@@ -83,6 +86,7 @@ describe('settings', () => {
       SPINDLE_BUILDS_IN_FLIGHT_MAX: '0',
       SPINDLE_BUILDER_SLOTS: '1e3',
       SPINDLE_EGRESS_ALLOW: 'mirror.lan',
+      SPINDLE_UNTRUSTED_CODE: 'rpms,scripts',
     });
     expect(problems).toEqual({
       SPINDLE_BUS_URL: 'has the unknown scheme kafka:; this version serves `embedded:`',
@@ -93,6 +97,7 @@ describe('settings', () => {
       SPINDLE_AUTH: 'is not one of none, tokens, oidc',
       SPINDLE_BUILDS_IN_FLIGHT_MAX: 'must be at least 1',
       SPINDLE_BUILDER_SLOTS: 'is not a whole number',
+      SPINDLE_UNTRUSTED_CODE: 'is not a list of kickstart-scripts, rpms with commas between',
       SPINDLE_EGRESS_ALLOW: '"mirror.lan" is neither host:port nor a network such as 10.1.0.0/16',
     });
   });

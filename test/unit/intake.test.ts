@@ -14,6 +14,7 @@ const seed = 20261122;
 
 const rules: IntakeRules = {
   engines: { kiwi: ['live'], native: ['live', 'dvd'] },
+  untrustedCode: { kickstartScripts: false, rpms: false },
   releases: parseReleases(
     `releases:
   - {id: "44", name: Fedora 44, arches: [x86_64, aarch64], repositories: [{id: f, role: stable, baseurl: "http://x/"}], koji: {hub: "http://x/h", files: "http://x/f"}, engines: {live: kiwi, dvd: native, boot: lorax}}

@@ -10,7 +10,7 @@ import { acceptBuilds, type Order } from '../accept.ts';
 import { bodyTypes } from '../body.ts';
 import { type App, type IntakePorts, isId, requiredBuild } from '../ports.ts';
 import { Problem } from '../problem.ts';
-import { checkRequest } from '../service.ts';
+import { checkRequest, permissionProblems } from '../service.ts';
 import { apiPrefix, BuildPage, buildPath, groupPath, PublicBuild, PublicGroup, publicBuild, publicGroup } from '../view.ts';
 
 const limitMax = 200;
@@ -144,6 +144,8 @@ export function buildRoutes(app: App, ports: IntakePorts): void {
       const build = await requiredBuild(ports, request.params.id);
       if (!isEnded(build.state)) throw new Problem('BUILD_NOT_ENDED', `the build is ${build.state}: wait for its end, or cancel it first`);
       if (same && !build.resolution) throw new Problem('RESOLUTION_MISSING', 'the build ended before its packages were resolved; retry it without same');
+      const problems = permissionProblems(build.request, ports);
+      if (problems.length > 0) throw invalid({ isValid: false, code: 'UNTRUSTED_CODE_REFUSED', problems });
       const resolution = same && build.resolution ? { resolution: build.resolution } : {};
       const [accepted] = await accept(request, { requests: [build.request], retryOf: build.id, ...resolution });
       reply.code(202).header('location', buildPath(accepted.id));

@@ -46,7 +46,7 @@ export function resolveRoutes(app: App, { clock, resolve, ...ports }: IntakePort
       response: { 200: z.object({ items: z.array(z.object({ arch: z.string(), imageType: z.string(), resolution: Resolution })) }) },
     },
     handler: async (request, reply) => {
-      const checked = checkRequest(requiredBody(request.body), ports);
+      const checked = checkRequest(requiredBody(request.body), ports, 'dry-run');
       if (!checked.isValid) throw invalid(checked);
       return withSlot(async () => {
         const ending = new AbortController();
