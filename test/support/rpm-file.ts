@@ -8,7 +8,8 @@ export interface RpmFile {
   readonly payloadHash: string;
 }
 
-type Entry = readonly [tag: number, type: number, count: number, value: Uint8Array];
+export type RpmFileEntry = readonly [tag: number, type: number, count: number, value: Uint8Array];
+type Entry = RpmFileEntry;
 
 const text = (value: string) => new TextEncoder().encode(`${value}\0`);
 const int32 = (value: number) => {
@@ -46,6 +47,16 @@ function dependencies(
   ];
 }
 
+function fileNames(files: readonly (readonly [directory: string, name: string])[]): readonly Entry[] {
+  if (files.length === 0) return [];
+  const directories = [...new Set(files.map(([directory]) => directory))];
+  return [
+    [1116, 4, files.length, Buffer.concat(files.map(([directory]) => int32(directories.indexOf(directory))))],
+    [1117, 8, files.length, Buffer.concat(files.map(([, name]) => text(name)))],
+    [1118, 8, directories.length, Buffer.concat(directories.map(text))],
+  ];
+}
+
 export interface RpmFileOptions {
   readonly payload?: string;
   /** Stands in a signed copy only: makes another file of the same package. */
@@ -56,6 +67,13 @@ export interface RpmFileOptions {
   /** Capabilities by name, beside the package's own name and version. */
   readonly provides?: readonly string[];
   readonly requires?: readonly string[];
+  /** Each as directory and name: `['/usr/bin/', 'hello']`. */
+  readonly files?: readonly (readonly [directory: string, name: string])[];
+  readonly summary?: string;
+  /** Bytes once installed, as the header states them. */
+  readonly installedBytes?: number;
+  /** Stands at the end of the index: what a header should not have. */
+  readonly further?: readonly RpmFileEntry[];
 }
 
 export function rpmFile({ name, epoch, version, release, arch }: Nevra, options: RpmFileOptions = {}): RpmFile {
@@ -68,13 +86,16 @@ export function rpmFile({ name, epoch, version, release, arch }: Nevra, options:
     [1001, 6, 1, text(version)],
     [1002, 6, 1, text(release)],
     ...(epoch === 0 ? [] : [[1003, 4, 1, int32(epoch)] as const]),
+    ...(options.summary === undefined ? [] : [[1004, 9, 1, text(options.summary)] as const]),
     [1005, 6, 1, text('x'.repeat(options.headerPadding ?? 0))],
-    [1009, 4, 1, int32(1000)],
+    [1009, 4, 1, int32(options.installedBytes ?? 1000)],
     [1021, 6, 1, text('linux')],
     [1022, 6, 1, text(isSource ? 'x86_64' : arch)],
     ...(isSource ? [] : [[1044, 6, 1, text(options.sourceRpm ?? `${name}-${version}-${release}.src.rpm`)] as const]),
     ...dependencies(required, { names: 1049, flags: 1048, versions: 1050 }),
+    ...fileNames(options.files ?? []),
     ...dependencies(provided, { names: 1047, flags: 1112, versions: 1113 }),
+    ...(options.further ?? []),
   ];
   const signed = Buffer.concat([section(strings), Buffer.from(options.payload ?? `the payload of ${name}`)]);
   const payloadHash = createHash('md5').update(signed).digest();
