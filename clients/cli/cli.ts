@@ -4,9 +4,10 @@ import { z } from 'zod';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { type Api, connectApi, isEnded, ShownBuild } from './api.ts';
 import { downloadArtifacts } from './download.ts';
-import { endOf, exitStatus, UnreachableError, UsageError } from './outcome.ts';
-import { readRequest } from './request-file.ts';
+import { endOf, exitStatus, RefusedError, UnreachableError, UsageError } from './outcome.ts';
+import { readRequest, withChanges } from './request-file.ts';
 import { type GivenOptions, outputs, readSettings, type Settings } from './settings.ts';
+import { type CreateSideRepository, defaultCacheDirectory, requestOfFile, shownSideRepos } from './side-repo.ts';
 import { elapsed, formatted, openTerminal, type Streams, type Terminal, table } from './terminal.ts';
 import { printLog, watchBuild } from './watch.ts';
 
@@ -18,6 +19,8 @@ export interface CliHost extends Streams {
   readonly clock: Clock;
   readonly stdin: NodeJS.ReadableStream;
   readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Where this machine has what it takes. */
+  readonly createSideRepository?: CreateSideRepository;
 }
 
 interface Session {
@@ -172,6 +175,25 @@ function commands(host: CliHost, terminal: Terminal, exitWith: (code: number) =>
       print(opened, resolved, () => resolved.items.map((item) => shownResolution(item, options.all ?? false)).join('\n\n'));
     });
 
+  const sideRepo = setUp(program.command('side-repo')).description('Side repositories: create').helpCommand(false);
+  setUp(sideRepo.command('create'))
+    .description('Make the side repository of a request or a package list: no image, no service')
+    .requiredOption('-f, --file <file>', 'a build request, or a list of packages, Koji builds, advisories, task:ID, tag:NAME; - is standard input')
+    .requiredOption('-o, --directory <directory>', 'where to: a directory that is not there yet, or is empty')
+    .option('--release <release>', 'the release, for a list')
+    .option('--arch <arch>', 'the architecture, x86_64 where left out')
+    .option(
+      '--set <key=value>',
+      'change a key of the request, such as sources.updates=false; may be given again',
+      (value: string, earlier: string[]) => [...earlier, value],
+      [],
+    )
+    .option('--cache <directory>', 'what is kept for the next time (XDG_CACHE_HOME/spindle)')
+    .addOption(new Option('--output <format>', 'how the result is written').choices(outputs).default('table'))
+    .action(async (options: SideRepoOptions) => {
+      exitWith(await createdSideRepo(host, terminal, options));
+    });
+
   leaf(program, 'packages <query...>', 'Packages of a release whose name or summary holds these words')
     .requiredOption('--release <release>', 'the release to look in')
     .option('--arch <arch>', 'the architecture, x86_64 where left out')
@@ -191,6 +213,42 @@ function commands(host: CliHost, terminal: Terminal, exitWith: (code: number) =>
       );
     });
   return program;
+}
+
+interface SideRepoOptions extends GivenOptions {
+  readonly file: string;
+  readonly directory: string;
+  readonly set: string[];
+  readonly release?: string;
+  readonly arch?: string;
+  readonly cache?: string;
+}
+
+/** Resolves with the exit status. */
+async function createdSideRepo(host: CliHost, terminal: Terminal, options: SideRepoOptions): Promise<number> {
+  const { output } = readSettings({ ...(options.output === undefined ? {} : { output: options.output }) }, {});
+  if (!host.createSideRepository) throw new UsageError('this installation of the client cannot make repositories itself; use it on a machine with the service');
+  const request = withChanges(requestOfFile(await readRequest(options.file, [], host.stdin), options), options.set);
+  const made = await host.createSideRepository({
+    request,
+    directory: options.directory,
+    cacheDirectory: options.cache ?? defaultCacheDirectory(host.environment),
+    environment: host.environment,
+    onLine: (line) => terminal.note(line),
+  });
+  switch (made.outcome) {
+    case 'made':
+      terminal.line(formatted(output, { items: made.repositories }, () => shownSideRepos(made.repositories)));
+      return 0;
+    case 'refused':
+      throw new RefusedError(422, made.code, made.message, made.errors);
+    case 'unusable':
+      throw new UsageError(made.message);
+    case 'failed':
+      for (const [index, line] of [`${made.message} (${made.code})`, ...made.details.map((detail) => `  ${detail}`)].entries())
+        terminal.note(index === 0 ? `spindle: ${line}` : line);
+      return exitStatus.buildFailed;
+  }
 }
 
 const buildPath = (id: string) => `/builds/${encodeURIComponent(id)}`;

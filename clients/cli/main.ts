@@ -13,4 +13,14 @@ process.exitCode = await runCli(process.argv.slice(2), {
   stdin: process.stdin,
   clock: systemClock(),
   environment: environment(),
+  // Only this command needs what the service is made of, and only it has something to undo when it is ended.
+  createSideRepository: async (order) => {
+    const interrupt = new AbortController();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupt.abort(signal));
+    const { createSideRepository } = await import('../../services/side-repo-create.ts');
+    return createSideRepository({ ...order, signal: interrupt.signal }).catch((error: unknown) => {
+      if (!interrupt.signal.aborted) throw error;
+      return { outcome: 'failed' as const, code: 'CANCELED', message: `ended by ${interrupt.signal.reason}; nothing was made`, details: [] };
+    });
+  },
 });
