@@ -33,7 +33,7 @@ export interface SideRepoOrder {
   readonly signal: AbortSignal;
 }
 
-export interface MadeSideRepo {
+interface MadeSideRepo {
   readonly arch: string;
   /** Absolute. */
   readonly directory: string;

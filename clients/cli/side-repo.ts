@@ -3,7 +3,7 @@ import { parseNvr } from '../../shared/fedora/nvr.ts';
 import { UsageError } from './outcome.ts';
 import { table } from './terminal.ts';
 
-export interface SideRepoOrder {
+interface SideRepoOrder {
   readonly request: unknown;
   readonly directory: string;
   readonly cacheDirectory: string;
@@ -18,7 +18,7 @@ interface MadeSideRepo {
   readonly warnings: readonly string[];
 }
 
-export type SideRepoOutcome =
+type SideRepoOutcome =
   | { readonly outcome: 'made'; readonly repositories: readonly MadeSideRepo[] }
   | {
       readonly outcome: 'refused';
