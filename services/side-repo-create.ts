@@ -56,6 +56,8 @@ export type SideRepoOutcome =
   | { readonly outcome: 'failed'; readonly code: string; readonly message: string; readonly details: readonly string[] };
 
 const version = '0';
+/** Nothing is installed here, so no code of any package runs. */
+const untrustedCode = { kickstartScripts: true, rpms: true };
 
 /** Rejects only with the signal's reason, or where Spindle itself is broken. What is made appears whole or not at all. */
 export async function createSideRepository(order: SideRepoOrder): Promise<SideRepoOutcome> {
@@ -75,7 +77,7 @@ export async function createSideRepository(order: SideRepoOrder): Promise<SideRe
     const site = wantsSample ? await openSampleSite(config, life) : undefined;
     const releases = loaded.fill(site ? { SAMPLE_SITE: site.url } : {});
     // No image is made, so whatever tool there is for one of this release will do.
-    const rules = { releases, engines: Object.fromEntries(engines.map((engine) => [engine, ImageType.options])) };
+    const rules = { releases, engines: Object.fromEntries(engines.map((engine) => [engine, ImageType.options])), untrustedCode };
     const checked = checkRequest(packagesOnly(order.request), rules);
     if (!checked.isValid) return refused(checked.code, checked.problems);
     const taken = await whyTaken(order.directory);
@@ -130,7 +132,7 @@ interface Making {
 async function make(request: SingleBuildRequest, directory: string, { adapters, releases, workspace, onLine, signal }: Making): Promise<MadeSideRepo> {
   const { files, clock } = adapters;
   const log = (tool: string, line: string) => onLine(`${tool}: ${line}`);
-  const context = { ...adapters, ...remoteClients(adapters), releases, log, progress: () => undefined, signal };
+  const context = { ...adapters, ...remoteClients(adapters), releases, untrustedCode, log, progress: () => undefined, signal };
   const release = releases.releases.find(({ id }) => id === request.release);
   if (!release) throw new SpindleError('RELEASE_UNKNOWN', `release: there is no release ${request.release} here`);
   const resolution = await resolveRequest({ request, release, engine: null, ports: context, workspace, log, progress: context.progress, signal });
