@@ -12,6 +12,7 @@ import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { type ImageEngine, layout, type Recipe } from './engines/engine.ts';
 import { kiwi } from './engines/kiwi.ts';
+import { tellsFullDisk, toolProgress } from './engines/tool-lines.ts';
 import { readInstalledPackages } from './image-contents.ts';
 import { type Comparison, compareContents, formatManifest } from './manifest.ts';
 
@@ -154,7 +155,7 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
       log(tool, line);
       lines.push(line);
       if (lines.length > 2 * linesKeptMax) lines.splice(0, linesKeptMax);
-      const phase = engine.phase(line);
+      const phase = engine.phase(line) ?? toolProgress(line);
       if (phase) progress(phase.done, phase.total, phase.what);
     };
     log(stageName, `${run.command} ${run.args.join(' ')}`.replaceAll(`${workspace.path}/`, ''));
@@ -163,7 +164,7 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
     if (result.exitCode === 0) continue;
     const { reason, lines: details } = engine.relevantLines(lines);
     const ending = result.signal === null ? `ended with status ${result.exitCode}` : `was ended by ${result.signal}`;
-    if (details.some((line) => /No space left on device|Disk quota exceeded/.test(line))) {
+    if (details.some(tellsFullDisk)) {
       throw new SpindleError('DISK_FULL', `${tool} ${ending}, because no space was left for the image`, { details });
     }
     throw new SpindleError('ENGINE_FAILED', `${tool} ${ending}: ${reason}`, { details });

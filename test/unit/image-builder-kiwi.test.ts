@@ -47,6 +47,11 @@ describe('recipe', () => {
   it('knows how far KIWI is', () => {
     expect(kiwiPhase('[ INFO    ]: 08:43:13 | Installing bootstrap packages')).toMatchObject({ done: 1, what: 'installing packages' });
     expect(kiwiPhase('[ DEBUG   ]: 08:43:13 | something else')).toBeUndefined();
+    expect(kiwiPhase('[ DEBUG   ]: 08:43:20 | bootstrap:   Installing       : bash-5.2-1.x86_64                     3/17 ')).toEqual({
+      done: 3,
+      total: 17,
+      what: 'installing packages',
+    });
   });
 });
 

@@ -1,5 +1,6 @@
 /** Reads KIWI's output: how far it has come, and of a failed run the one reason with the lines that matter. Pure. */
 import type { RelevantLines } from './engine.ts';
+import { tellsWhy, toolProgress } from './tool-lines.ts';
 
 const phases: readonly (readonly [marker: string, what: string])[] = [
   ['Preparing new root system', 'preparing the root system'],
@@ -16,44 +17,36 @@ const phases: readonly (readonly [marker: string, what: string])[] = [
 export function kiwiPhase(line: string): { readonly done: number; readonly total: number; readonly what: string } | undefined {
   const index = phases.findIndex(([marker]) => line.includes(marker));
   const phase = phases[index];
-  return phase ? { done: index, total: phases.length - 1, what: phase[1] } : undefined;
+  // What dnf tells of its transaction is finer than KIWI's own steps.
+  return phase ? { done: index, total: phases.length - 1, what: phase[1] } : toolProgress(unprefixed(line));
 }
 
 const linesMax = 20;
 const prefix = /\[ (DEBUG|INFO|WARNING|ERROR|CRITICAL)\s*\]: (?:\d\d:\d\d:\d\d \| )?/;
 
-/** What dnf, rpm, dracut, the file system tools and KIWI's schema say when they refuse. */
+/** What KIWI's schema and KIWI itself say when they refuse; the tools that it runs have words of their own. */
 const telling: readonly RegExp[] = [
-  /No match for argument/,
-  /Unable to find a match/,
-  /^\s*(?:bootstrap|system): \s*(?:Error|Problem)\b/i,
-  /\bProblem(?: \d+)?: /,
-  /nothing provides/,
-  /conflicting requests|conflicts with|is filtered out/,
-  /package .+ requires .+, but none of the providers/,
-  /Failed to (?:download|synchronize|open|mount)/i,
-  /\bdigest.*(?:BAD|mismatch)|checksum doesn't match/i,
-  /scriptlet failed|Error in .*(?:scriptlet|transaction)|Error unpacking rpm|unpacking of archive failed/i,
-  /dracut.*(?:\[[EF]\]|ERROR|FAILED|cannot|Failed)/,
-  /Failed with stderr/,
-  /failed to run command/,
-  /No space left on device|Disk quota exceeded|Cannot allocate memory|Out of memory|Killed/,
-  /Permission denied|Operation not permitted/,
+  /^Failed with stderr: (?!\(no output)/,
+  /^EXEC: Failed with stderr: (?!\(no output)/,
   /RELAXNGV/,
   /attribute is only available/,
-  /FATAL|xorriso : (?:FAILURE|ABORT)/,
 ];
+
+function isTelling(message: string): boolean {
+  const text = strip(message);
+  return tellsWhy(text) || telling.some((pattern) => pattern.test(text));
+}
 
 /** The first error is the cause; what follows is cleaning up. */
 export function relevantKiwiLines(lines: readonly string[]): RelevantLines {
   const messages = lines.flatMap(unglue);
   const errorAt = messages.findIndex((line) => /\[ (?:ERROR|CRITICAL)\s*\]:/.test(line) || line.startsWith('Traceback (most recent call last)'));
   if (errorAt === -1) {
-    const told = messages.filter((line) => telling.some((pattern) => pattern.test(line))).map(strip);
+    const told = messages.filter(isTelling).map(strip);
     const last = messages.map(strip).filter((line) => line !== '');
     return { reason: told.at(-1) ?? last.at(-1) ?? 'it printed nothing', lines: (told.length > 0 ? told : last).slice(-linesMax) };
   }
-  const before = messages.slice(0, errorAt).filter((line) => telling.some((pattern) => pattern.test(line)));
+  const before = messages.slice(0, errorAt).filter(isTelling);
   const error = [messages[errorAt] ?? ''];
   // A message of several lines goes on until the next one that has a level of its own.
   for (const line of messages.slice(errorAt + 1)) {
@@ -89,9 +82,12 @@ function unglue(line: string): readonly string[] {
 }
 
 function strip(line: string): string {
+  return unprefixed(line).trim();
+}
+
+function unprefixed(line: string): string {
   return line
     .replace(prefix, '')
     .replace(/^--> /, '')
-    .replace(/^(?:bootstrap|system): /, '')
-    .trim();
+    .replace(/^(?:bootstrap|system): /, '');
 }
