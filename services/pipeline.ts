@@ -4,12 +4,13 @@ import type { Solver } from '../shared/solver/solver.ts';
 import { bootTest } from './boot-test/service.ts';
 import type { VirtualMachines } from './boot-test/virtual-machine.ts';
 import { kiwi } from './image-builder/engines/kiwi.ts';
+import { native } from './image-builder/engines/native.ts';
 import { imageBuilder } from './image-builder/service.ts';
 import { resolver } from './resolver/service.ts';
 import { sideRepo } from './side-repo/service.ts';
 import { uploader } from './uploader/service.ts';
 
-const engines = [kiwi];
+const engines = [kiwi, native];
 
 /** What can be built here: engine → the kinds of images it makes. */
 export const servedEngines: Readonly<Partial<Record<Engine, readonly ImageType[]>>> = Object.fromEntries(

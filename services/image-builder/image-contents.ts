@@ -1,34 +1,42 @@
-/** Opens a finished live ISO and asks its own RPM database what is installed. Nothing is mounted. */
+/**
+ * Opens a finished image and tells which packages it brings: of a live ISO those of the system that starts, of a boot ISO those of its installer, of an installation DVD
+ * those in its own repository. Nothing is mounted.
+ */
+
 import { SpindleError } from '../../shared/build/failure.ts';
+import type { ImageType } from '../../shared/build/request.ts';
 import type { Nevra } from '../../shared/fedora/nvr.ts';
-import type { ProgramRequest, ProgramResult, Programs } from '../../shared/programs/programs.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { layout } from './engines/engine.ts';
+import { extractFromImage, type ImageReading, runTool } from './image-reading.ts';
+import { readMediumRepository } from './medium-repository.ts';
 
-export interface ImageReading {
-  readonly programs: Programs;
-  readonly workspace: Workspace;
-  readonly signal: AbortSignal;
-  readonly log: (tool: string, line: string) => void;
-}
+/** What says that a package is in an image. */
+export const contentsSource: Readonly<Record<ImageType, string>> = {
+  live: "the image's own RPM database",
+  boot: "the RPM database of the image's installer",
+  dvd: "the medium's own repository",
+};
 
 /** Where distributions keep the database, newest first. */
 const databasePaths = ['usr/lib/sysimage/rpm', 'var/lib/rpm'] as const;
 const databaseFiles: ReadonlySet<string> = new Set(['rpmdb.sqlite', 'Packages.db', 'Packages']);
-const squashfsPath = 'LiveOS/squashfs.img';
+/** Where the system that starts from the medium stands: lorax and Anaconda know both names. */
+const squashfsPaths = { live: ['LiveOS/squashfs.img'], boot: ['images/install.img', 'LiveOS/squashfs.img'] } as const;
 /** Older live images hold a whole file system as one file in the squashfs. */
 const rootImagePath = 'LiveOS/rootfs.img';
 const packagesMax = 20_000;
 
-/** Every installed package. Rejects with IMAGE_UNREADABLE where the image has no database that can be read. */
-export async function readInstalledPackages(iso: string, reading: ImageReading): Promise<readonly Nevra[]> {
+/** Every package. Rejects with IMAGE_UNREADABLE where the image does not have what tells of them. `iso`: relative to the workspace. */
+export async function readImagePackages(iso: string, imageType: ImageType, reading: ImageReading): Promise<readonly Nevra[]> {
+  await reading.workspace.makeDirectory(layout.inspection);
+  return imageType === 'dvd' ? readMediumRepository(iso, reading, packagesMax) : readInstalledPackages(iso, squashfsPaths[imageType], reading);
+}
+
+async function readInstalledPackages(iso: string, squashfs: readonly string[], reading: ImageReading): Promise<readonly Nevra[]> {
   const { workspace } = reading;
   const at = (name: string) => `${workspace.path}/${layout.inspection}/${name}`;
-  await workspace.makeDirectory(layout.inspection);
-  await runTool(reading, {
-    command: 'xorriso',
-    args: ['-osirrox', 'on', '-indev', `${workspace.path}/${iso}`, '-extract', `/${squashfsPath}`, at('squashfs.img')],
-  });
+  await extractFirst(iso, squashfs, 'squashfs.img', reading);
   await runTool(reading, {
     command: 'unsquashfs',
     args: ['-no-progress', '-no-xattrs', '-quiet', '-dest', at('tree'), at('squashfs.img'), rootImagePath, ...databasePaths],
@@ -50,6 +58,17 @@ export async function readInstalledPackages(iso: string, reading: ImageReading):
     throw new SpindleError('IMAGE_UNREADABLE', `the image's RPM database lists more than ${packagesMax} packages`);
   if (packages.length === 0) throw new SpindleError('IMAGE_UNREADABLE', "the image's RPM database is empty");
   return packages;
+}
+
+/** The first of the names that the image has. */
+async function extractFirst(iso: string, names: readonly string[], as: string, reading: ImageReading): Promise<void> {
+  for (const [index, name] of names.entries()) {
+    try {
+      return await extractFromImage(iso, name, as, reading);
+    } catch (error) {
+      if (index === names.length - 1 || !(error instanceof SpindleError) || error.code !== 'IMAGE_UNREADABLE') throw error;
+    }
+  }
 }
 
 async function readRootImage(reading: ImageReading): Promise<string | undefined> {
@@ -90,31 +109,4 @@ function parsePackages(stdout: string): readonly Nevra[] {
       }
       return { name, epoch: Number(epoch), version, release, arch };
     });
-}
-
-async function runTool(
-  { programs, signal, log }: ImageReading,
-  request: Pick<ProgramRequest, 'command' | 'args' | 'cwd' | 'outputBytesMax'>,
-): Promise<ProgramResult> {
-  const isListing = request.command === 'rpm';
-  const result = await programs.run({
-    ...request,
-    // The content of an image is not trusted: whoever reads it has no network, and leaves no mount.
-    isolation: 'private-no-network',
-    deadlineMs: 15 * 60_000,
-    signal,
-    onLine: (line, stream) => {
-      if (line !== '' && !(isListing && stream === 'stdout')) log(request.command, line);
-    },
-  });
-  if (result.exitCode !== 0) {
-    throw new SpindleError(
-      'IMAGE_UNREADABLE',
-      `${request.command} could not read the finished image: it ended with ${result.signal ?? `status ${result.exitCode}`}`,
-      {
-        details: result.stderr.split('\n').filter(Boolean).slice(-10),
-      },
-    );
-  }
-  return result;
 }

@@ -12,8 +12,8 @@ import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { type ImageEngine, layout, type Recipe } from './engines/engine.ts';
 import { kiwi } from './engines/kiwi.ts';
-import { tellsFullDisk, toolProgress } from './engines/tool-lines.ts';
-import { readInstalledPackages } from './image-contents.ts';
+import { passedOverScriptlet, tellsFullDisk, toolProgress } from './engines/tool-lines.ts';
+import { contentsSource, readImagePackages } from './image-contents.ts';
 import { type Comparison, compareContents, formatManifest } from './manifest.ts';
 
 export interface ImageBuilderOptions {
@@ -73,7 +73,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
       const recipeArtifact: Artifact = { name: recipe.artifact.name, mediaType: recipe.artifact.mediaType, ...storedRecipe[0] };
 
       try {
-        const image = await makeImage(engine, recipe, workspace, context);
+        const image = await makeImage(engine, recipe, workspace, resolution.requested, context);
         const comparison = await checkImage(image, workspace, { resolution, repositories }, context);
         const name = `${request.label}-${resolution.release}-${resolution.arch}.iso`;
         progress(0, 0, 'storing the image');
@@ -143,12 +143,29 @@ async function writeRecipe(workspace: Workspace, { files, directories }: Recipe)
   ]);
 }
 
+interface FailedScriptlet {
+  readonly line: string;
+  readonly scriptlet: string;
+  /** As rpm names a package, without an epoch. */
+  readonly nevra: string;
+}
+
 /** Runs the engine's steps. Returns the image's path in the workspace, media check implanted. */
-async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspace, { programs, signal, log, progress }: StageContext): Promise<string> {
-  const lines: string[] = [];
-  for (const [index, { what, run }] of recipe.steps.entries()) {
+async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspace, requested: readonly string[], context: StageContext): Promise<string> {
+  const { programs, signal, log, progress } = context;
+  const shares = recipe.steps.map(({ share = 1 }) => share);
+  const shareOfAll = shares.reduce((sum, share) => sum + share, 0);
+  let lines: string[] = [];
+  for (const [index, { what, run, tool: speaker = run.command }] of recipe.steps.entries()) {
     // An engine that is one tool goes by its own name; of several, the one that speaks is named.
-    const tool = recipe.steps.length > 1 ? run.command : engine.name;
+    const tool = recipe.steps.length > 1 ? speaker : engine.name;
+    const before = shares.slice(0, index).reduce((sum, share) => sum + share, 0);
+    const tell = (done: number, total: number, said: string) => {
+      if (recipe.steps.length === 1) return progress(done, total, said);
+      progress(Math.round((100 * (before + ((shares[index] ?? 1) * done) / total)) / shareOfAll), 100, said);
+    };
+    const failed: FailedScriptlet[] = [];
+    lines = [];
     const onLine = (text: string) => {
       // Where this worker keeps its workspaces says nothing to those who read the log.
       const line = text.replaceAll(`${workspace.path}/`, '');
@@ -156,12 +173,17 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
       lines.push(line);
       if (lines.length > 2 * linesKeptMax) lines.splice(0, linesKeptMax);
       const phase = engine.phase(line) ?? toolProgress(line);
-      if (phase) progress(phase.done, phase.total, phase.what);
+      if (phase) tell(phase.done, phase.total, phase.what);
+      const scriptlet = passedOverScriptlet(line);
+      if (scriptlet && failed.length < linesKeptMax) failed.push({ line: line.trim(), ...scriptlet });
     };
     log(stageName, `${run.command} ${run.args.join(' ')}`.replaceAll(`${workspace.path}/`, ''));
-    if (recipe.steps.length > 1) progress(index, recipe.steps.length, what);
+    if (recipe.steps.length > 1) tell(0, 1, what);
     const result = await programs.run({ ...run, cwd: workspace.path, deadlineMs: engineDeadlineMs, signal, onLine, outputBytesMax: 4096 });
-    if (result.exitCode === 0) continue;
+    if (result.exitCode === 0) {
+      judgeScriptlets(failed, requested, tool, log);
+      continue;
+    }
     const { reason, lines: details } = engine.relevantLines(lines);
     const ending = result.signal === null ? `ended with status ${result.exitCode}` : `was ended by ${result.signal}`;
     if (details.some(tellsFullDisk)) {
@@ -178,6 +200,22 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
   return image;
 }
 
+/** rpm goes on after a scriptlet that fails once its package is installed. Of a requested build that is a failure; with the others a release may well live, and the log tells. */
+function judgeScriptlets(failed: readonly FailedScriptlet[], requested: readonly string[], tool: string, log: StageContext['log']): void {
+  const asked = new Set(requested.map((text) => text.replace(/-\d+:/, '-')));
+  const fatal = failed.find(({ nevra }) => asked.has(nevra));
+  if (fatal) {
+    throw new SpindleError(
+      'ENGINE_FAILED',
+      `${tool} installed ${fatal.nevra}, which was asked for, but its %${fatal.scriptlet} scriptlet failed: ${fatal.line}`,
+      {
+        details: failed.slice(0, 20).map(({ line }) => line),
+      },
+    );
+  }
+  for (const { nevra, scriptlet } of failed) log(stageName, `warning: the %${scriptlet} scriptlet of ${nevra} failed; the package is installed all the same`);
+}
+
 /** Reads the finished image back. Throws REQUESTED_BUILD_MISSING where it lacks what was asked for; lesser differences are told in the log and by the manifest. */
 async function checkImage(
   image: string,
@@ -185,11 +223,11 @@ async function checkImage(
   { resolution, repositories }: { readonly resolution: Resolution; readonly repositories: RepositorySet },
   context: StageContext,
 ): Promise<Comparison> {
-  const { programs, signal, log, progress } = context;
+  const { programs, request, signal, log, progress } = context;
   progress(0, 0, 'reading the image back');
   const [, installed] = await both(
     runChecked(programs, { command: 'checkisomd5', args: [`${workspace.path}/${image}`], signal }, 'the image fails its own media check'),
-    readInstalledPackages(image, { programs, workspace, signal, log }),
+    readImagePackages(image, request.imageType, { programs, workspace, signal, log }),
   );
   const signers = new Map(repositories.repositories.flatMap(({ files }) => files.map(({ sha256, signedBy = null }) => [sha256, signedBy] as const)));
   const comparison = compareContents(installed, resolution, signers);
@@ -207,7 +245,7 @@ async function checkImage(
       },
     );
   }
-  log(stageName, `the image's own RPM database lists ${installed.length} packages, every requested build among them`);
+  log(stageName, `${contentsSource[request.imageType]} lists ${installed.length} packages, every requested build among them`);
   return comparison;
 }
 

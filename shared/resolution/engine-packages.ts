@@ -25,7 +25,27 @@ const kiwiLive: Readonly<Record<string, EnginePackages>> = {
   },
 };
 
+/** GRUB's tools and parts, by which the native engine makes media start; a signed shim with its GRUB where there is one. */
+const grub: Readonly<Record<string, EnginePackages>> = {
+  x86_64: { needed: ['grub2-tools', 'grub2-pc-modules', 'grub2-efi-x64-modules'], ifKnown: ['grub2-efi-x64-cdboot', 'shim-x64'] },
+  aarch64: { needed: ['grub2-tools', 'grub2-efi-aa64-modules'], ifKnown: ['grub2-efi-aa64-cdboot', 'shim-aa64'] },
+};
+
+/** A live system: its kernel, and dracut with the modules that start a system from a medium. */
+const nativeLive: EnginePackages = {
+  needed: ['kernel-core', 'dracut', 'dracut-live'],
+  ifKnown: ['kernel-modules', 'dracut-config-generic', 'dracut-network'],
+};
+
+function together(...parts: readonly EnginePackages[]): EnginePackages {
+  return { needed: parts.flatMap(({ needed }) => needed), ifKnown: parts.flatMap(({ ifKnown }) => ifKnown) };
+}
+
 /** Added to the solve, so that a resolution is a set that an image can be made of. Nothing for engines that bring their own. */
 export function enginePackages({ arch, imageType, engine }: { readonly arch: string; readonly imageType: ImageType; readonly engine: Engine }): EnginePackages {
-  return engine === 'kiwi' && imageType === 'live' ? (kiwiLive[arch] ?? none) : none;
+  if (engine === 'kiwi' && imageType === 'live') return kiwiLive[arch] ?? none;
+  const loader = grub[arch];
+  if (engine !== 'native' || !loader) return none;
+  if (imageType === 'live') return together(nativeLive, loader);
+  return none;
 }

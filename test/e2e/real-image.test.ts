@@ -2,50 +2,12 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { systemClock } from '../../shared/clock/system.ts';
-import { freePort, mountsBelow, processesNaming, type RealService, startRealService } from '../support/real-service.ts';
+import { build, hasEnded, submit } from '../support/real-builds.ts';
+import { freePort, mountsBelow, processesNaming, startRealService } from '../support/real-service.ts';
 import { testDirectory } from '../support/temp-directory.ts';
 import { until } from '../support/until.ts';
 
-const clock = systemClock();
-const buildMs = 240_000;
-
-interface Shown {
-  readonly id: string;
-  readonly state: string;
-  readonly verdict: string | null;
-  readonly verdictReason: string | null;
-  readonly failure: unknown;
-  readonly stage: { readonly name: string; readonly startedAt: string | null } | null;
-  readonly artifacts: readonly { readonly name: string }[];
-}
-
-async function submit(service: RealService, request: object): Promise<string> {
-  const answer = await fetch(`${service.url}/api/v1/builds`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ release: 'sample', imageType: 'live', packages: ['@core', 'hello'], sources: { kojiBuilds: ['hello-1.1-1.sample'] }, ...request }),
-  });
-  expect(answer.status, await answer.clone().text()).toBe(202);
-  return ((await answer.json()) as Shown).id;
-}
-
-const show = async (service: RealService, id: string): Promise<Shown> => (await (await fetch(`${service.url}/api/v1/builds/${id}`)).json()) as Shown;
-
-/** The build, once `holds`. */
-function build(service: RealService, id: string, what: string, holds: (build: Shown) => boolean): Promise<Shown> {
-  return until(
-    async () => {
-      const shown = await show(service, id);
-      if (holds(shown)) return shown;
-      await clock.sleep(50);
-      return undefined;
-    },
-    { timeoutMs: buildMs, what: `build ${id} to be ${what}` },
-  );
-}
-
-const hasEnded = ({ state }: Shown) => ['finished', 'failed', 'canceled'].includes(state);
+const hello = { imageType: 'live', packages: ['@core', 'hello'], sources: { kojiBuilds: ['hello-1.1-1.sample'] } };
 
 async function letters(stateDir: string): Promise<readonly string[]> {
   return (await readdir(join(stateDir, 'mail')).catch(() => [])).filter((name) => name.endsWith('.eml'));
@@ -63,8 +25,8 @@ test('two builds at once: both images boot with the package that only the side r
   const service = await startRealService(stateDir, await freePort());
   onTestFinished(() => service.kill());
   const ids = await Promise.all([
-    submit(service, { label: 'FIRST', notify: { email: ['a@example.org'] } }),
-    submit(service, { label: 'SECOND', firmware: ['bios'] }),
+    submit(service, { ...hello, label: 'FIRST', notify: { email: ['a@example.org'] } }),
+    submit(service, { ...hello, label: 'SECOND', firmware: ['bios'] }),
   ]);
   const ended = await Promise.all(ids.map((id) => build(service, id, 'ended', hasEnded)));
   for (const shown of ended) {
@@ -92,7 +54,7 @@ test('killed while it builds and while it boots, the service finishes the build 
   const port = await freePort();
   let service = await startRealService(stateDir, port);
   onTestFinished(() => service.kill());
-  const id = await submit(service, { label: 'KILLED', firmware: ['bios'], notify: { email: ['a@example.org'] } });
+  const id = await submit(service, { ...hello, label: 'KILLED', firmware: ['bios'], notify: { email: ['a@example.org'] } });
   for (const stage of ['image-builder', 'boot-test']) {
     await build(service, id, `in ${stage}`, (shown) => shown.stage?.name === stage && shown.stage.startedAt !== null);
     const tool = stage === 'boot-test' ? 'qemu-system' : 'kiwi';
@@ -107,7 +69,7 @@ test('killed while it builds and while it boots, the service finishes the build 
   await until(async () => (await letters(stateDir)).length === 1, { timeoutMs: 10_000, what: 'one letter' });
   await expectNothingLeft(stateDir);
 
-  const canceled = await submit(service, { label: 'CANCELED', firmware: ['bios'] });
+  const canceled = await submit(service, { ...hello, label: 'CANCELED', firmware: ['bios'] });
   await build(service, canceled, 'building', (shown) => shown.stage?.name === 'image-builder' && shown.stage.startedAt !== null);
   await until(async () => (await processesNaming(join(stateDir, 'work'))).some((line) => line.includes('kiwi')), { timeoutMs: 30_000, what: 'kiwi to run' });
   expect((await fetch(`${service.url}/api/v1/builds/${canceled}/cancel`, { method: 'POST' })).ok).toBe(true);

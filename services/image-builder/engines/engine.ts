@@ -39,9 +39,13 @@ export interface Recipe {
   readonly artifact: { readonly name: string; readonly mediaType: string; readonly content: string };
 }
 
-interface RecipeStep {
+export interface RecipeStep {
   /** For those who wait: `installing packages`. */
   readonly what: string;
+  /** Which part of the whole time it takes, beside the other steps' shares. All alike where left out. */
+  readonly share?: number;
+  /** Whose lines these are, for the log, where `run.command` is only what starts it. */
+  readonly tool?: string;
   readonly run: Pick<ProgramRequest, 'command' | 'args' | 'isolation'> & { readonly env: Readonly<Record<string, string>> };
 }
 
@@ -71,5 +75,6 @@ export interface ImageEngine {
   readonly findImage: (names: readonly string[]) => string | undefined;
   /** How far a line of output says the tool has come; undefined where it says nothing. */
   readonly phase: (line: string) => { readonly done: number; readonly total: number; readonly what: string } | undefined;
+  /** Of the lines of the step that failed. */
   readonly relevantLines: (lines: readonly string[]) => RelevantLines;
 }

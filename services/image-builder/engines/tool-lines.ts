@@ -137,3 +137,11 @@ function withoutLevel(line: string): string {
     .replace(/^(?:xorriso|libisofs|libburn) ?: [A-Z]+ : /, '')
     .replace(/^- /, '');
 }
+
+const warned = /(?:^|\s)%(post|posttrans|\w*triggerin|\w*triggerun|\w*triggerpostun)\((\S+?)\) scriptlet failed, (?:exit status|signal) \d+/;
+
+/** The scriptlet that a line says has failed although its package is installed and rpm goes on. `nevra`: as rpm names a package, without an epoch. */
+export function passedOverScriptlet(line: string): { readonly scriptlet: string; readonly nevra: string } | undefined {
+  const [, scriptlet, nevra] = warned.exec(line) ?? [];
+  return scriptlet !== undefined && nevra !== undefined ? { scriptlet, nevra } : undefined;
+}

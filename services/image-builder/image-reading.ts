@@ -1,0 +1,49 @@
+/** How a finished image is looked into: tools that read it, without network and without a mount. */
+import { SpindleError } from '../../shared/build/failure.ts';
+import type { ProgramRequest, ProgramResult, Programs } from '../../shared/programs/programs.ts';
+import type { Workspace } from '../../shared/workspace/workspace.ts';
+import { layout } from './engines/engine.ts';
+
+export interface ImageReading {
+  readonly programs: Programs;
+  readonly workspace: Workspace;
+  readonly signal: AbortSignal;
+  readonly log: (tool: string, line: string) => void;
+}
+
+/** Takes a file or folder out of an ISO. `as`: its name below `inspection/`. */
+export async function extractFromImage(iso: string, path: string, as: string, reading: ImageReading): Promise<void> {
+  const { workspace } = reading;
+  await runTool(reading, {
+    command: 'xorriso',
+    args: ['-osirrox', 'on', '-indev', `${workspace.path}/${iso}`, '-extract', `/${path}`, `${workspace.path}/${layout.inspection}/${as}`],
+  });
+}
+
+/** Its output goes to the build's log, but for lists that are only read. Rejects with IMAGE_UNREADABLE where it fails. */
+export async function runTool(
+  { programs, signal, log }: ImageReading,
+  request: Pick<ProgramRequest, 'command' | 'args' | 'cwd' | 'outputBytesMax'>,
+): Promise<ProgramResult> {
+  const isListing = request.outputBytesMax !== undefined;
+  const result = await programs.run({
+    ...request,
+    // The content of an image is not trusted: whoever reads it has no network, and leaves no mount.
+    isolation: 'private-no-network',
+    deadlineMs: 15 * 60_000,
+    signal,
+    onLine: (line, stream) => {
+      if (line !== '' && !(isListing && stream === 'stdout')) log(request.command, line);
+    },
+  });
+  if (result.exitCode !== 0) {
+    throw new SpindleError(
+      'IMAGE_UNREADABLE',
+      `${request.command} could not read the finished image: it ended with ${result.signal ?? `status ${result.exitCode}`}`,
+      {
+        details: result.stderr.split('\n').filter(Boolean).slice(-10),
+      },
+    );
+  }
+  return result;
+}
