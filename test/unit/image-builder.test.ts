@@ -134,6 +134,27 @@ describe('image-builder', () => {
     expect(world.lines.filter((line) => line.startsWith('kiwi: '))).toHaveLength(1);
   });
 
+  it('fails where a scriptlet of a requested build failed though the tool went on, and only tells of the others', async () => {
+    const warning = (nevra: string) => `warning: %post(${nevra}) scriptlet failed, exit status 3`;
+    const saying = (line: string): Case => ({
+      tools: {
+        'kiwi-ng': async (request) => {
+          request.onLine?.(line, 'stderr');
+          return { stdout: 'version 1' };
+        },
+      },
+    });
+    const asked = await build(saying(warning('hello-1.1-1.noarch')));
+    expect(await asked.handled).toMatchObject({
+      type: 'build.failed',
+      data: { failure: { code: 'ENGINE_FAILED', message: expect.stringContaining('its %post scriptlet failed: warning: %post(hello-1.1-1.noarch)') } },
+    });
+    const other = await build(saying(warning('bash-5.2-1.x86_64')));
+    // It left no image here; that is not the scriptlet's doing.
+    expect(await other.handled).toMatchObject({ data: { failure: { code: 'ENGINE_OUTPUT_MISSING' } } });
+    expect(other.world.lines).toContain('image-builder: warning: the %post scriptlet of bash-5.2-1.x86_64 failed; the package is installed all the same');
+  });
+
   it.each([
     ['the engine leaves no image', { 'kiwi-ng': async () => ({}) }, 'ENGINE_OUTPUT_MISSING'],
     ['the engine is killed', { 'kiwi-ng': async () => ({ exitCode: null, signal: 'SIGKILL' }) }, 'ENGINE_FAILED'],
