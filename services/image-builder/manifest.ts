@@ -2,6 +2,7 @@
 import type { SingleBuildRequest } from '../../shared/build/request.ts';
 import { compareEvr, formatNevra, type Nevra, parseNevra } from '../../shared/fedora/nvr.ts';
 import type { FileRef } from '../../shared/files/content-ref.ts';
+import { withoutHashes } from '../../shared/kickstart/secrets.ts';
 import type { Resolution } from '../../shared/resolution/resolution.ts';
 
 interface ManifestPackage {
@@ -99,7 +100,8 @@ function publicRequest({ notify: _, ...request }: SingleBuildRequest): Omit<Sing
     baseurl: withoutPassword(repository.baseurl),
     ...(repository.gpgkey === undefined ? {} : { gpgkey: withoutPassword(repository.gpgkey) }),
   }));
-  return { ...request, sources: { ...request.sources, repositories } };
+  const kickstart = request.kickstart === null ? null : withoutHashes(request.kickstart);
+  return { ...request, kickstart, sources: { ...request.sources, repositories } };
 }
 
 function withoutPassword(text: string): string {

@@ -6,7 +6,10 @@ import { formatNevra, parseNevra } from '../../shared/fedora/nvr.ts';
 import { readContentText, storeContent } from '../../shared/files/content.ts';
 import type { FileRef } from '../../shared/files/content-ref.ts';
 import type { Files } from '../../shared/files/files.ts';
+import { readStoredKickstart, type StoredKickstart } from '../../shared/kickstart/requested.ts';
+import { withoutHashes } from '../../shared/kickstart/secrets.ts';
 import type { ProgramRequest, Programs } from '../../shared/programs/programs.ts';
+import type { Release } from '../../shared/releases/releases.ts';
 import { RepositorySet, Resolution } from '../../shared/resolution/resolution.ts';
 import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
@@ -21,6 +24,7 @@ export interface ImageBuilderOptions {
 }
 
 const stageName = 'image-builder';
+const kickstartName = 'kickstart.ks';
 const deadlineMs = 2 * 3_600_000;
 /** Placing, checking and storing need the rest of the stage's time. */
 const engineDeadlineMs = deadlineMs - 15 * 60_000;
@@ -59,8 +63,10 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
       progress(0, 0, 'laying out the repositories');
       const release = context.releases.releases.find(({ id }) => id === resolution.release);
       const version = await versions(engine, context);
+      const own = await kickstartOf(resolution, release, context);
       const recipe = engine.render({
-        request,
+        request: own?.request ?? request,
+        kickstart: own?.content,
         resolution,
         releasever: release?.releasever ?? resolution.release,
         root: workspace.path,
@@ -70,7 +76,13 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
         both(storeContent(files, recipe.artifact.content), writeRecipe(workspace, recipe)),
         placeRepositories(workspace, repositories, context.signal),
       );
-      const recipeArtifact: Artifact = { name: recipe.artifact.name, mediaType: recipe.artifact.mediaType, ...storedRecipe[0] };
+      const recipeArtifacts: readonly Artifact[] = [
+        { name: recipe.artifact.name, mediaType: recipe.artifact.mediaType, ...storedRecipe[0] },
+        // An engine whose recipe is a kickstart has merged it into that; of the others it shows what was asked.
+        ...(own && recipe.artifact.name !== kickstartName
+          ? [{ name: kickstartName, mediaType: 'text/plain', ...(await storeContent(files, withoutHashes(own.text))) }]
+          : []),
+      ];
 
       try {
         const image = await makeImage(engine, recipe, workspace, resolution.requested, context);
@@ -96,16 +108,26 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
           artifacts: [
             { name, mediaType: 'application/x-iso9660-image', ...imageRef },
             { name: 'manifest.json', mediaType: 'application/json', ...(await storeContent(files, manifest)) },
-            recipeArtifact,
+            ...recipeArtifacts,
           ],
         });
       } catch (error) {
         if (context.signal.aborted || !(error instanceof SpindleError) || !finalCodes.has(error.code)) throw error;
         for (const line of error.details) log(stageName, line);
-        return BuildFailed({ failure: failureOf(error, stageName), artifacts: [recipeArtifact] });
+        return BuildFailed({ failure: failureOf(error, stageName), artifacts: [...recipeArtifacts] });
       }
     },
   });
+}
+
+async function kickstartOf(
+  { kickstart }: Resolution,
+  release: Release | undefined,
+  { files, request, untrustedCode }: StageContext,
+): Promise<StoredKickstart | undefined> {
+  if (!kickstart) return undefined;
+  if (!release) throw new SpindleError('RELEASE_UNKNOWN', `release: there is no release ${request.release} here any more, which the kickstart goes with`);
+  return await readStoredKickstart(kickstart, { files, request, release, allowed: untrustedCode });
 }
 
 async function readJson(files: Files, ref: FileRef): Promise<unknown> {

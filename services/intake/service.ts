@@ -3,6 +3,9 @@ import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { BuildRequest, type Engine, type ImageType, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
 import { type UntrustedCode, untrustedCodeProblems } from '../../shared/build/untrusted-code.ts';
+import { readText } from '../../shared/kickstart/content.ts';
+import { isKickstartUrl, type KickstartProblem, problemSentence } from '../../shared/kickstart/kickstart.ts';
+import { recipeProblems } from '../../shared/kickstart/recipe-support.ts';
 import type { Release, ReleasesFile } from '../../shared/releases/releases.ts';
 import { type FieldProblem, type ProblemCode, quoted } from './problem.ts';
 
@@ -129,7 +132,9 @@ function requestProblems(request: BuildRequest, rules: IntakeRules, purpose: 'bu
   const refused = purpose === 'build' ? permissionProblems(request, rules) : [];
   return [
     ...(release ? targetProblems(request, release, rules.engines) : [unknownRelease(request.release, rules.releases)]),
-    ...featureProblems(request, release).filter(({ field }) => !refused.some((problem) => problem.field === field)),
+    ...[...featureProblems(request, release), ...kickstartProblems(request, release)].filter(
+      ({ field }) => !refused.some((problem) => problem.field === field),
+    ),
     ...refused,
   ];
 }
@@ -181,11 +186,37 @@ export function servedTypes(release: Release, served: ServedEngines): readonly I
   });
 }
 
+/** Of a text what can be told from it alone; what it includes, and an address's content, are judged once they are fetched. */
+function kickstartProblems(request: BuildRequest, release: Release | undefined): readonly FieldProblem[] {
+  const problem = (code: string) => (what: KickstartProblem) => ({ field: 'kickstart', code, message: `kickstart: ${problemSentence(what)}` });
+  const { kickstart } = request;
+  if (kickstart === null) return [];
+  if (isKickstartUrl(kickstart)) {
+    const isFetched = /^\s*https:\/\//i.test(kickstart);
+    return isFetched
+      ? []
+      : [
+          {
+            field: 'kickstart',
+            code: 'KICKSTART_INVALID',
+            message: 'kickstart: is an address that is not fetched from; give an https one, or the text itself',
+          },
+        ];
+  }
+  const { content, problems } = readText(kickstart);
+  if (problems.length > 0) return problems.map(problem('KICKSTART_INVALID'));
+  if (!release) return [];
+  const unsayable = request.imageType.flatMap((type) => {
+    const engine = request.engine === 'auto' ? release.engines[type] : request.engine;
+    return engine === undefined ? [] : recipeProblems(content, engine, type);
+  });
+  return unsayable.map(problem('RECIPE_UNSUPPORTED'));
+}
+
 /** Saying no at once is kinder than failing the build later; saying yes and ignoring it would be a lie. */
 function featureProblems({ sources, notify, ...request }: BuildRequest, release: Release | undefined): readonly FieldProblem[] {
   const unsupported = (field: string, message: string): FieldProblem => ({ field, code: 'FEATURE_UNSUPPORTED', message });
   const later: readonly (readonly [field: string, isAsked: boolean, what: string])[] = [
-    ['kickstart', request.kickstart !== null, 'kickstarts'],
     ['sources.rpms', sources.rpms.length > 0, 'uploaded RPMs as a source'],
     ['notify.webhooks', notify.webhooks.length > 0, 'webhooks'],
     ['private', request.private, 'private builds'],

@@ -6,6 +6,7 @@ import { Failure } from '../../shared/build/failure.ts';
 import { Engine, ImageType, SingleBuildRequest } from '../../shared/build/request.ts';
 import { BuildState, isEnded } from '../../shared/build/states.ts';
 import { BootVerdict } from '../../shared/events/catalog.ts';
+import { withoutHashes } from '../../shared/kickstart/secrets.ts';
 import type { Release, ReleasesFile } from '../../shared/releases/releases.ts';
 import { type ServedEngines, servedTypes } from './service.ts';
 
@@ -100,7 +101,8 @@ export function publicBuild(build: Build, queuePlace?: number): PublicBuild {
 
 function withoutSecrets(request: SingleBuildRequest): SingleBuildRequest {
   const webhooks = request.notify.webhooks.map(({ secret, ...webhook }) => (secret === undefined ? webhook : { ...webhook, secret: '***' }));
-  return { ...request, notify: { ...request.notify, webhooks } };
+  const kickstart = request.kickstart === null ? null : withoutHashes(request.kickstart);
+  return { ...request, kickstart, notify: { ...request.notify, webhooks } };
 }
 
 export function publicGroup(groupId: string, builds: readonly Build[]): PublicGroup {

@@ -37,7 +37,17 @@ export const resolver = ({ solver }: { readonly solver: Solver }) =>
         return BuildResolved({ arch: request.arch, imageType: request.imageType, engine, resolution: context.pinnedResolution });
       }
       const ports = { clock, files, egress, solver, ...remoteClients({ egress, clock }) };
-      const resolution = await resolveRequest({ request, release, engine, ports, workspace: await context.workspace(), log, progress, signal });
+      const resolution = await resolveRequest({
+        request,
+        release,
+        engine,
+        untrustedCode: context.untrustedCode,
+        ports,
+        workspace: await context.workspace(),
+        log,
+        progress,
+        signal,
+      });
       const stored = await storeContent(files, JSON.stringify(resolution));
       return BuildResolved({ arch: request.arch, imageType: request.imageType, engine, resolution: stored });
     },

@@ -60,11 +60,14 @@ function groupsOf({ packages }: Resolution, release: Release, { request }: Stage
     packages: packages.filter(({ role, repository }) => role === 'requested' && repository === name),
     keyUrls: gpgkey === undefined ? [] : [gpgkey],
   }));
+  // Repositories of a kickstart's repo lines: without keys, so their packages count as unsigned.
+  const named = new Set(request.sources.repositories.map(({ name }) => name));
+  const ofKickstart = { packages: packages.filter(({ role, repository }) => role === 'requested' && !named.has(repository)), keyUrls: [] };
   const ofRelease = { packages: packages.filter(({ role }) => role !== 'requested'), keyUrls: release.keys };
   if (release.keys.length === 0 && release.unsigned !== 'allow') {
     throw new SpindleError('RELEASE_KEY_UNUSABLE', `${release.name} takes signed packages, and the releases file names no keys of it; add them under keys`);
   }
-  return [ofRelease, ...own].filter((group) => group.packages.length > 0);
+  return [ofRelease, ...own, ofKickstart].filter((group) => group.packages.length > 0);
 }
 
 async function verdictsOf(group: Group, folder: string, workspace: Workspace, context: StageContext): Promise<ReadonlyMap<string, SignatureVerdict>> {

@@ -27,6 +27,13 @@ export const failureKinds = {
     'The request brings code that would run as root on the build node (scripts in a kickstart, scriptlets of uploaded RPMs), and this service does not allow that.',
   ),
   FEATURE_UNSUPPORTED: requester('The request uses a source or option that this service cannot serve yet.'),
+  KICKSTART_INVALID: requester(
+    'The kickstart of the request is wrong, asks for what no build takes, or includes what is not fetched; the message names the line.',
+  ),
+  RECIPE_UNSUPPORTED: requester(
+    'The recipe of the chosen engine cannot say what the kickstart asks for; the message names the line, and the engines that can.',
+  ),
+  KICKSTART_UNREACHABLE: operator('remote', 'A kickstart, or a file that it includes, could not be fetched.'),
   // Resolving
   PACKAGE_UNKNOWN: requester('No repository of the request has a package, group or capability of this name.'),
   DEPENDENCIES_UNSOLVABLE: requester('The packages cannot be installed together; the solver says why.'),

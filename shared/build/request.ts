@@ -25,7 +25,7 @@ const oneOrMore = <T extends z.ZodType>(schema: T) =>
  * A package, group (`@core`), environment (`@^name`), glob, `name-version`, `name.arch`, absolute file name or capability. It begins with a letter, digit, `_`, `@` or `/`, so it
  * can never be taken for an option; and holds no blanks but those of a capability's comparison.
  */
-const PackageSpec = z
+export const PackageSpec = z
   .string()
   .min(1)
   .max(256)

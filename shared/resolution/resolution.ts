@@ -1,5 +1,6 @@
 /** What the resolver found: every package of the image, exactly, with where it comes from. Stored as JSON in the files port. Pure. */
 import { z } from 'zod';
+import { FileRef } from '../files/content-ref.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
@@ -47,6 +48,8 @@ export const Resolution = z.object({
   repositories: z.array(z.object({ id: z.string(), role: z.string(), revision: z.string(), sha256: z.string().optional() })),
   /** Sentences for the requester: what was left out or had no effect, though nothing failed. */
   warnings: z.array(z.string()).default([]),
+  /** The text of the request's kickstart, with everything that it includes. Left out where there is none. */
+  kickstart: FileRef.optional(),
   downloadBytes: z.number().int().nonnegative(),
   installedBytes: z.number().int().nonnegative(),
 });

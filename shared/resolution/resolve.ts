@@ -2,7 +2,9 @@
 import type { Bodhi } from '../bodhi/bodhi.ts';
 import { SpindleError } from '../build/failure.ts';
 import type { Engine, SingleBuildRequest } from '../build/request.ts';
+import type { UntrustedCode } from '../build/untrusted-code.ts';
 import { formatNevra, parseNevra } from '../fedora/nvr.ts';
+import { findKickstart } from '../kickstart/requested.ts';
 import type { Koji } from '../koji/koji.ts';
 import { endOfLife } from '../releases/end-of-life.ts';
 import type { Release, RepositoryDefinition } from '../releases/releases.ts';
@@ -32,6 +34,8 @@ export interface ResolveOptions {
   readonly release: Release;
   /** The image tool: what it needs inside the image is solved along. Null: only the packages are wanted, no image. */
   readonly engine: Engine | null;
+  /** What the operator lets requesters bring that runs on a node; left out by a dry run, which runs nothing. */
+  readonly untrustedCode?: UntrustedCode;
   readonly ports: ResolvePorts;
   readonly workspace: Workspace;
   readonly log: (tool: string, line: string) => void;
@@ -56,11 +60,12 @@ export function chooseEngine(request: Pick<SingleBuildRequest, 'engine' | 'image
  * (PACKAGE_UNKNOWN, DEPENDENCIES_UNSOLVABLE, KOJI_…, ADVISORY_…, RELEASE_ENDED and others), or what is ill outside. Harmless to repeat.
  */
 export async function resolveRequest(options: ResolveOptions): Promise<Resolution> {
-  const { request, release, engine, ports, workspace, log, progress, signal } = options;
+  const { release, engine, ports, workspace, log, progress, signal } = options;
   refuseUnserved(options);
   const koji = release.koji ? ports.koji(release.koji) : undefined;
   const bodhi = release.bodhi ? ports.bodhi(release.bodhi) : undefined;
   const say = (line: string) => log('resolver', line);
+  const { request, stored } = await findKickstart({ request: options.request, release, engine, ports, allowed: options.untrustedCode, log: say, signal });
   progress(0, 0, 'asking Koji and Bodhi');
   const { sets, warnings } = await findSources({ request, release, koji, bodhi, log: say, signal });
   const looseOptions = { ports, workspace, progress, signal };
@@ -105,7 +110,7 @@ export async function resolveRequest(options: ResolveOptions): Promise<Resolutio
   refuseOddNames(answer.packages);
   const chosen = answer.packages.flatMap((solved) => (solved.repository === looseId ? [requiredCandidate(loose.candidates, formatNevra(solved))] : []));
   const fetched = await fetchChosen(chosen, looseOptions);
-  const resolution = resolutionOf(answer, { request, release, sets, loose, fetched, warnings });
+  const resolution = { ...resolutionOf(answer, { request, release, sets, loose, fetched, warnings }), ...(stored ? { kickstart: stored } : {}) };
   refuseBeyondMedium(resolution, request.imageType);
   refuseBeyondNode(resolution, await workspace.freeBytes());
   tell(resolution, answer.skipped, say);
@@ -131,8 +136,9 @@ function refuseUnserved({ request, release, ports }: ResolveOptions): void {
   if (!release.arches.includes(request.arch)) {
     throw new SpindleError('ARCH_UNSUPPORTED', `arch: ${release.name} is not built for ${request.arch} here, but for ${release.arches.join(', ')}`);
   }
-  const unserved = [...(request.sources.rpms.length > 0 ? ['sources.rpms'] : []), ...(request.kickstart === null ? [] : ['kickstart'])];
-  if (unserved.length > 0) throw new SpindleError('FEATURE_UNSUPPORTED', `${unserved.join(', ')}: this version of Spindle cannot serve that yet; leave it out`);
+  if (request.sources.rpms.length > 0) {
+    throw new SpindleError('FEATURE_UNSUPPORTED', 'sources.rpms: this version of Spindle cannot serve that yet; leave it out');
+  }
   if (request.sources.updatesTesting && !release.repositories.some(({ role }) => role === 'updates-testing')) {
     throw new SpindleError(
       'FEATURE_UNSUPPORTED',

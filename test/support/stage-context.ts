@@ -31,6 +31,8 @@ export interface StageWorldOptions {
   /** In the place of the simulated solver's answer. */
   readonly solve?: Parameters<typeof simulatedSolver>[0];
   readonly signal?: AbortSignal;
+  /** Nothing is allowed where left out. */
+  readonly untrustedCode?: StageContext['untrustedCode'];
   /** Whose `sleep` waits for nothing unless told otherwise. */
   readonly clock?: Clock;
 }
@@ -68,7 +70,7 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
     programs: simulatedPrograms({ ...simulatedRpmTools(workspaces), ...options.programs }, clock),
     egress,
     releases: { releases: [release] },
-    untrustedCode: { kickstartScripts: false, rpms: false },
+    untrustedCode: options.untrustedCode ?? { kickstartScripts: false, rpms: false },
   };
   return { context, solver: simulatedSolver(options.solve), files, workspaces, lines, urls };
 }

@@ -22,9 +22,11 @@ interface Case {
   readonly signal?: AbortSignal;
   /** Left out of what the engine gets. */
   readonly lost?: string;
+  /** As the resolver stored it. */
+  readonly kickstart?: string;
 }
 
-async function build({ resolution = good, tools = {}, engine = 'kiwi', imageType = 'live', signal, lost }: Case = {}) {
+async function build({ resolution = good, tools = {}, engine = 'kiwi', imageType = 'live', signal, lost, kickstart }: Case = {}) {
   const requests: ProgramRequest[] = [];
   // The tools work on the workspaces of a world that does not exist yet when they are named.
   let workspaces: MemoryWorkspaces | undefined;
@@ -37,7 +39,7 @@ async function build({ resolution = good, tools = {}, engine = 'kiwi', imageType
   };
   const names = ['kiwi-ng', 'implantisomd5', 'checkisomd5', 'xorriso', 'unsquashfs', 'debugfs', 'rpm'];
   const world = await stageWorld({
-    request: { label: 'HELLO-LIVE' },
+    request: { label: 'HELLO-LIVE', ...(kickstart === undefined ? {} : { kickstart: 'https://ks.example/x.ks' }) },
     programs: Object.fromEntries(names.map((name) => [name, tool(name)])),
     ...(signal ? { signal } : {}),
   });
@@ -51,7 +53,14 @@ async function build({ resolution = good, tools = {}, engine = 'kiwi', imageType
       arch: 'x86_64',
       imageType,
       engine,
-      resolution: await storeContent(world.files, JSON.stringify(resolution)),
+      resolution: await storeContent(
+        world.files,
+        JSON.stringify({
+          ...resolution,
+          release: kickstart === undefined ? resolution.release : 'simulated',
+          ...(kickstart === undefined ? {} : { kickstart: await storeContent(world.files, kickstart) }),
+        }),
+      ),
       repositories: await storeContent(world.files, JSON.stringify(given)),
     },
   } as EventOf<(typeof stage)['consumes']>;
@@ -63,6 +72,25 @@ async function build({ resolution = good, tools = {}, engine = 'kiwi', imageType
 }
 
 describe('image-builder', () => {
+  it('builds by a kickstart, and keeps it without the hashes of its passwords', async () => {
+    const kickstart = 'lang de_DE.UTF-8\nkeyboard de\ntimezone Europe/Berlin\nrootpw --lock --iscrypted $6$salt$hash\n';
+    const systemd = resolutionOf(['bash-5.2-1.x86_64', 'kernel-core-6.1-1.x86_64', 'systemd-258-1.x86_64'], ['hello-1.1-1.noarch']);
+    const { handled, world } = await build({ kickstart, resolution: systemd });
+    const emitted = await handled;
+    if (emitted.type !== 'image.built') throw new Error('no image');
+    const text = async (wanted: string) => {
+      const artifact = emitted.data.artifacts.find(({ name }) => name === wanted);
+      return artifact ? await readContentText(world.files, artifact) : undefined;
+    };
+    expect(await text('kickstart.ks')).toBe(kickstart.replace('$6$salt$hash', '*'));
+    expect(await text('config.xml')).toMatch(/<locale>de_DE<\/locale>\s*<keytable>de<\/keytable>\s*<timezone>Europe\/Berlin<\/timezone>/);
+  });
+
+  it('does not build by a kickstart whose scripts are not permitted any more', async () => {
+    const { handled } = await build({ kickstart: '%post\ntrue\n%end\n' });
+    await expect(handled).rejects.toMatchObject({ code: 'UNTRUSTED_CODE_REFUSED' });
+  });
+
   it('makes the image, its manifest and its recipe', async () => {
     const { handled, world, requests } = await build();
     const emitted = await handled;

@@ -107,6 +107,18 @@ describe('requests', () => {
     ]);
   });
 
+  test('kickstarts are read before anything is accepted; what they include is not known yet', () => {
+    const withText = (kickstart: string, more: object = {}) => problems({ ...base, kickstart, ...more });
+    expect(withText('lang de_DE.UTF-8\n%packages\nhtop\n%end\n%include https://a.example/more.ks\n')).toEqual([]);
+    expect(withText('https://a.example/x.ks')).toEqual([]);
+    expect(withText('http://a.example/x.ks')).toEqual(['kickstart KICKSTART_INVALID']);
+    expect(withText('langg x\nkeyboardd y\n')).toEqual(['kickstart KICKSTART_INVALID', 'kickstart KICKSTART_INVALID']);
+    expect(withText('%include /etc/passwd\n')).toEqual(['kickstart KICKSTART_INVALID']);
+    expect(withText('firewall --enabled\n')).toEqual(['kickstart RECIPE_UNSUPPORTED']);
+    expect(withText('%post\ntrue\n%end\n')).toEqual(['kickstart UNTRUSTED_CODE_REFUSED']);
+    expect(withText('rootpw hunter2\n')).toEqual(['kickstart KICKSTART_INVALID']);
+  });
+
   test('a code that all problems share is the code of the whole', () => {
     const code = (body: object) => {
       const checked = checkRequest(body, rules);

@@ -34,6 +34,31 @@ const firstPackage = (change: Partial<SolvedPackage>) =>
   solver((answer) => ({ ...answer, packages: answer.packages.map((each) => (each.name === 'kernel-core' ? { ...each, ...change } : each)) }));
 
 describe('resolver', () => {
+  it('solves what a kickstart names along with the request, and keeps its text with everything that it includes', async () => {
+    let asked: SolverRequest | undefined;
+    const solve: NonNullable<StageWorldOptions['solve']> = (request) => {
+      asked = request;
+      return solveByName(request);
+    };
+    const pages: Readonly<Record<string, string>> = {
+      'https://ks.example/main.ks': '%include https://ks.example/more.ks\nrepo --name=mine --baseurl=https://mirror.example/mine/\n',
+      'https://ks.example/more.ks': 'lang de_DE.UTF-8\n%packages --nocore\nbash\n-nano\n%end\n',
+    };
+    const routes: SimulatedRoutes = ({ url }) => (pages[url.href] === undefined ? undefined : { body: pages[url.href] as string });
+    const { kickstart, world } = await resolve({ solve, routes, request: { packages: ['hello'], kickstart: 'https://ks.example/main.ks' } });
+    expect(asked).toMatchObject({ install: ['hello', 'bash'], exclude: ['nano'], further: [{ id: 'own:mine', baseurl: 'https://mirror.example/mine/' }] });
+    expect(await readContentText(world.files, kickstart as FileRef)).toBe(
+      'lang de_DE.UTF-8\n%packages --nocore\nbash\n-nano\n%end\nrepo --name=mine --baseurl=https://mirror.example/mine/\n',
+    );
+  });
+
+  it('refuses scripts that a kickstart only includes, unless they are permitted', async () => {
+    const routes: SimulatedRoutes = ({ url }) => (url.href === 'https://ks.example/evil.ks' ? { body: '%post\ntrue\n%end\n' } : undefined);
+    const request = { packages: ['hello'], kickstart: '%include https://ks.example/evil.ks\n', engine: 'livemedia-creator' };
+    await expect(resolve({ routes, request })).rejects.toMatchObject({ code: 'UNTRUSTED_CODE_REFUSED' });
+    expect((await resolve({ routes, request, untrustedCode: { kickstartScripts: true, rpms: false } })).kickstart).toBeDefined();
+  });
+
   it('asks the solver for exactly what the request says', async () => {
     let asked: SolverRequest | undefined;
     const solve: NonNullable<StageWorldOptions['solve']> = (request) => {

@@ -185,6 +185,12 @@ describe('side-repo', () => {
     await expect(silent.run()).rejects.toMatchObject({ code: 'REPOSITORY_METADATA_FAILED', message: expect.stringContaining('repomd.xml') });
   });
 
+  it('holds packages of a repository that only a kickstart names to the rule for unsigned ones', async () => {
+    const ofKickstart = { ...hello, repository: 'mine', role: 'requested' as const };
+    const refusing = await prepare([ofKickstart], { release: { unsigned: 'refuse', keys: ['https://keys.example/key'] } });
+    await expect(refusing.run()).rejects.toMatchObject({ code: 'PACKAGE_UNSIGNED', message: expect.stringContaining('from the repository mine') });
+  });
+
   it('fetches at most 6 at a time, and a cancel ends them all', async () => {
     const many = Array.from({ length: 30 }, (_, index) => resolved(`part${index}-1-1.noarch`));
     const ending = new AbortController();

@@ -1,10 +1,14 @@
 /** What an image engine is: a pure function from a resolved request to files and command lines, and a reader of those commands' output. */
 import type { Engine, ImageType, SingleBuildRequest } from '../../../shared/build/request.ts';
+import type { KickstartContent } from '../../../shared/kickstart/content.ts';
 import type { ProgramRequest } from '../../../shared/programs/programs.ts';
 import type { Resolution } from '../../../shared/resolution/resolution.ts';
 
 export interface EngineOrder {
+  /** With what its kickstart asks for in it already: packages, repositories, language. */
   readonly request: SingleBuildRequest;
+  /** The requester's own kickstart, which holds nothing that the engine's recipe cannot say (shared/kickstart/recipe-support.ts). */
+  readonly kickstart?: KickstartContent | undefined;
   readonly resolution: Resolution;
   /** What `$releasever` is in this release. */
   readonly releasever: string;
