@@ -5,10 +5,9 @@
 
 import { SpindleError } from '../../shared/build/failure.ts';
 import type { ImageType } from '../../shared/build/request.ts';
-import type { Nevra } from '../../shared/fedora/nvr.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { layout } from './engines/engine.ts';
-import { extractFromImage, type ImageReading, runTool } from './image-reading.ts';
+import { extractFromImage, type ImagePackage, type ImageReading, runTool } from './image-reading.ts';
 import { readMediumRepository } from './medium-repository.ts';
 
 /** What says that a package is in an image. */
@@ -28,12 +27,12 @@ const rootImagePath = 'LiveOS/rootfs.img';
 const packagesMax = 20_000;
 
 /** Every package. Rejects with IMAGE_UNREADABLE where the image does not have what tells of them. `iso`: relative to the workspace. */
-export async function readImagePackages(iso: string, imageType: ImageType, reading: ImageReading): Promise<readonly Nevra[]> {
+export async function readImagePackages(iso: string, imageType: ImageType, reading: ImageReading): Promise<readonly ImagePackage[]> {
   await reading.workspace.makeDirectory(layout.inspection);
   return imageType === 'dvd' ? readMediumRepository(iso, reading, packagesMax) : readInstalledPackages(iso, squashfsPaths[imageType], reading);
 }
 
-async function readInstalledPackages(iso: string, squashfs: readonly string[], reading: ImageReading): Promise<readonly Nevra[]> {
+async function readInstalledPackages(iso: string, squashfs: readonly string[], reading: ImageReading): Promise<readonly ImagePackage[]> {
   const { workspace } = reading;
   const at = (name: string) => `${workspace.path}/${layout.inspection}/${name}`;
   await extractFirst(iso, squashfs, 'squashfs.img', reading);
@@ -50,10 +49,10 @@ async function readInstalledPackages(iso: string, squashfs: readonly string[], r
   }
   const { stdout, truncated } = await runTool(reading, {
     command: 'rpm',
-    args: ['--dbpath', at(database), '-qa', '--qf', '%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%{ARCH}\\n'],
+    args: ['--dbpath', at(database), '-qa', '--qf', queryFormat],
     outputBytesMax: 8 * 1024 * 1024,
   });
-  const packages = parsePackages(stdout);
+  const packages = truncated ? [] : parsePackages(stdout);
   if (truncated || packages.length > packagesMax)
     throw new SpindleError('IMAGE_UNREADABLE', `the image's RPM database lists more than ${packagesMax} packages`);
   if (packages.length === 0) throw new SpindleError('IMAGE_UNREADABLE', "the image's RPM database is empty");
@@ -97,16 +96,36 @@ async function findDatabase(workspace: Workspace, below: string): Promise<string
   return undefined;
 }
 
-/** One package a line, its parts with tabs between. */
-function parsePackages(stdout: string): readonly Nevra[] {
-  return stdout
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => {
-      const [name, epoch, version, release, arch, ...rest] = line.split('\t');
-      if (!name || !version || !release || !arch || rest.length > 0 || !/^\d{1,10}$/.test(epoch ?? '')) {
-        throw new SpindleError('IMAGE_UNREADABLE', `rpm answered with a line that is no package: ${JSON.stringify(line.slice(0, 200))}`);
-      }
-      return { name, epoch: Number(epoch), version, release, arch };
+/** Every text within quotes, so that none of them, whatever an RPM holds, can end its field or its line and pass for another package. */
+const queryFormat = `${['%{NAME:shescape}', '%{EPOCHNUM}', ...['VERSION', 'RELEASE', 'ARCH', 'LICENSE', 'VENDOR', 'SOURCERPM'].map((tag) => `%{${tag}:shescape}`), '%{BUILDTIME}'].join('\\t')}\\n`;
+/** What `shescape` writes: the text in single quotes, a quote within as `'\''`; `(none)` where there is none. */
+const quoted = String.raw`(?:'([^']*(?:'\\''[^']*)*)'|\(none\))`;
+const row = new RegExp(`${[quoted, String.raw`(\d{1,10})`, ...Array(6).fill(quoted), String.raw`(\d{1,10}|\(none\))`].join('\\t')}\\n`, 'y');
+
+function parsePackages(stdout: string): readonly ImagePackage[] {
+  const packages: ImagePackage[] = [];
+  for (row.lastIndex = 0; row.lastIndex < stdout.length; ) {
+    const at = row.lastIndex;
+    const fields = row
+      .exec(stdout)
+      ?.slice(1)
+      .map((field) => field?.replaceAll(String.raw`'\''`, "'"));
+    const [name, epoch, version, release, arch, license, vendor, sourceRpm, builtAt] = fields ?? [];
+    if (!name || !version || !release) {
+      throw new SpindleError('IMAGE_UNREADABLE', `rpm answered with a line that is no package: ${JSON.stringify(stdout.slice(at, at + 200))}`);
+    }
+    // The keys that rpm keeps among the packages have no architecture.
+    packages.push({
+      name,
+      epoch: Number(epoch),
+      version,
+      release,
+      arch: arch ?? '(none)',
+      license,
+      vendor,
+      sourceRpm,
+      buildTimeS: /^\d+$/.test(builtAt ?? '') ? Number(builtAt) : 0,
     });
+  }
+  return packages;
 }

@@ -1,5 +1,6 @@
 /** How a finished image is looked into: tools that read it, without network and without a mount. */
 import { SpindleError } from '../../shared/build/failure.ts';
+import type { Nevra } from '../../shared/fedora/nvr.ts';
 import type { ProgramRequest, ProgramResult, Programs } from '../../shared/programs/programs.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { layout } from './engines/engine.ts';
@@ -9,6 +10,15 @@ export interface ImageReading {
   readonly workspace: Workspace;
   readonly signal: AbortSignal;
   readonly log: (tool: string, line: string) => void;
+}
+
+/** One package that the image brings, as its own database or repository has it; undefined where that does not say. */
+export interface ImagePackage extends Nevra {
+  readonly license: string | undefined;
+  readonly vendor: string | undefined;
+  readonly sourceRpm: string | undefined;
+  /** When the RPM was built, in seconds since 1970; 0 where it does not say. */
+  readonly buildTimeS: number;
 }
 
 /** Takes a file or folder out of an ISO. `as`: its name below `inspection/`. */

@@ -3,25 +3,37 @@ import { createHash } from 'node:crypto';
 import { gunzipSync } from 'node:zlib';
 import { SaxesParser } from 'saxes';
 import { SpindleError } from '../../shared/build/failure.ts';
-import type { Nevra } from '../../shared/fedora/nvr.ts';
 import { type MetadataFile, readRepomd } from '../../shared/repositories/repomd.ts';
 import { layout } from './engines/engine.ts';
-import { extractFromImage, type ImageReading, runTool } from './image-reading.ts';
+import { extractFromImage, type ImagePackage, type ImageReading, runTool } from './image-reading.ts';
 
 const repomdBytesMax = 1024 * 1024;
 const primaryBytesMax = 256 * 1024 * 1024;
 const openBytesMax = 1024 * 1024 * 1024;
 const listBytesMax = 16 * 1024 * 1024;
 
-interface ListedPackage extends Nevra {
+interface ListedPackage extends ImagePackage {
   /** Relative to the medium. */
   readonly location: string;
   /** Bytes; undefined where the metadata does not say. */
   readonly size: number | undefined;
 }
 
+/** One `package` of the list, as its text stands there. */
+interface PackageText {
+  name: string;
+  arch: string;
+  version: Record<string, string>;
+  location: string;
+  size: string;
+  license: string;
+  vendor: string;
+  sourceRpm: string;
+  builtAt: string;
+}
+
 /** Rejects with IMAGE_UNREADABLE where the medium has no repository, its metadata is not what it says itself, or it names packages that are not there. */
-export async function readMediumRepository(iso: string, reading: ImageReading, packagesMax: number): Promise<readonly Nevra[]> {
+export async function readMediumRepository(iso: string, reading: ImageReading, packagesMax: number): Promise<readonly ImagePackage[]> {
   const { workspace } = reading;
   await extractFromImage(iso, 'repodata', 'repodata', reading);
   const repomd = await workspace.readText(`${layout.inspection}/repodata/repomd.xml`, repomdBytesMax);
@@ -37,7 +49,7 @@ export async function readMediumRepository(iso: string, reading: ImageReading, p
       details: absent.slice(0, 20).map(({ location }) => location),
     });
   }
-  return packages.map(({ name, epoch, version, release, arch }) => ({ name, epoch, version, release, arch }));
+  return packages.map(({ location: _, size: __, ...item }) => item);
 }
 
 async function refusingBadXml<T>(name: string, read: () => T): Promise<T> {
@@ -59,7 +71,7 @@ function listPackages(primary: string, packagesMax: number): readonly ListedPack
   const packages: ListedPackage[] = [];
   const parser = new SaxesParser({ xmlns: false });
   let path: string[] = [];
-  let found: { name: string; arch: string; version: Record<string, string>; location: string; size: string } | undefined;
+  let found: PackageText | undefined;
   parser.on('doctype', () => {
     throw new Error('holds a document type');
   });
@@ -68,13 +80,20 @@ function listPackages(primary: string, packagesMax: number): readonly ListedPack
   });
   parser.on('opentag', ({ name, attributes }) => {
     path = [...path, name];
-    if (path.length === 2 && name === 'package') found = { name: '', arch: '', version: {}, location: '', size: '' };
+    if (path.length === 2 && name === 'package')
+      found = { name: '', arch: '', version: {}, location: '', size: '', license: '', vendor: '', sourceRpm: '', builtAt: '' };
     if (!found || path.length !== 3) return;
     if (name === 'version') found.version = attributes as Record<string, string>;
     if (name === 'location') found.location = String(attributes['href'] ?? '');
+    if (name === 'time') found.builtAt = String(attributes['build'] ?? '');
     if (name === 'size') found.size = String(attributes['package'] ?? '');
   });
   parser.on('text', (text) => {
+    if (found && path.length === 4 && path[2] === 'format') {
+      if (path[3] === 'rpm:license') found.license += text;
+      if (path[3] === 'rpm:vendor') found.vendor += text;
+      if (path[3] === 'rpm:sourcerpm') found.sourceRpm += text;
+    }
     if (!found || path.length !== 3) return;
     if (path[2] === 'name') found.name += text;
     if (path[2] === 'arch') found.arch += text;
@@ -91,22 +110,15 @@ function listPackages(primary: string, packagesMax: number): readonly ListedPack
   return packages;
 }
 
-function packageOf({
-  name,
-  arch,
-  version,
-  location,
-  size,
-}: {
-  name: string;
-  arch: string;
-  version: Record<string, string>;
-  location: string;
-  size: string;
-}): ListedPackage {
+function packageOf({ name, arch, version, location, size, license, vendor, sourceRpm, builtAt }: PackageText): ListedPackage {
   const { epoch = '0', ver = '', rel = '' } = version;
   if (name === '' || arch === '' || ver === '' || rel === '' || location === '' || !/^\d{1,10}$/.test(epoch)) throw new Error('names a package only in part');
-  return { name, epoch: Number(epoch), version: ver, release: rel, arch, location, size: /^\d{1,15}$/.test(size) ? Number(size) : undefined };
+  return {
+    ...{ name, epoch: Number(epoch), version: ver, release: rel, arch, location },
+    ...{ license: license || undefined, vendor: vendor || undefined, sourceRpm: sourceRpm || undefined },
+    buildTimeS: /^\d{1,10}$/.test(builtAt) ? Number(builtAt) : 0,
+    size: /^\d{1,15}$/.test(size) ? Number(size) : undefined,
+  };
 }
 
 /** Every file below `Packages/`, by its path: bytes. */

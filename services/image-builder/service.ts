@@ -17,7 +17,9 @@ import { type ImageEngine, layout, type Recipe } from './engines/engine.ts';
 import { kiwi } from './engines/kiwi.ts';
 import { passedOverScriptlet, tellsFullDisk, toolProgress } from './engines/tool-lines.ts';
 import { contentsSource, readImagePackages } from './image-contents.ts';
+import type { ImagePackage } from './image-reading.ts';
 import { type Comparison, compareContents, formatManifest } from './manifest.ts';
+import { formatSbom } from './sbom.ts';
 
 export interface ImageBuilderOptions {
   readonly engines?: readonly ImageEngine[];
@@ -86,7 +88,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
 
       try {
         const image = await makeImage(engine, recipe, workspace, resolution.requested, context);
-        const comparison = await checkImage(image, workspace, { resolution, repositories }, context);
+        const { contents, comparison } = await checkImage(image, workspace, { resolution, repositories }, context);
         const name = `${request.label}-${resolution.release}-${resolution.arch}.iso`;
         progress(0, 0, 'storing the image');
         const imageRef = await workspace.store(image, context.signal);
@@ -99,6 +101,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
           resolution,
           comparison,
         });
+        const sbom = formatSbom({ buildId: context.buildId, release: resolution.release, image: { name, ...imageRef }, contents, comparison });
         log(stageName, `${name}: ${imageRef.size} bytes, ${comparison.packages.length} packages, sha256 ${imageRef.sha256}`);
         return ImageBuilt({
           arch: data.arch,
@@ -108,6 +111,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
           artifacts: [
             { name, mediaType: 'application/x-iso9660-image', ...imageRef },
             { name: 'manifest.json', mediaType: 'application/json', ...(await storeContent(files, manifest)) },
+            { name: 'sbom.spdx.json', mediaType: 'application/spdx+json', ...(await storeContent(files, sbom)) },
             ...recipeArtifacts,
           ],
         });
@@ -244,7 +248,7 @@ async function checkImage(
   workspace: Workspace,
   { resolution, repositories }: { readonly resolution: Resolution; readonly repositories: RepositorySet },
   context: StageContext,
-): Promise<Comparison> {
+): Promise<{ readonly contents: readonly ImagePackage[]; readonly comparison: Comparison }> {
   const { programs, request, signal, log, progress } = context;
   progress(0, 0, 'reading the image back');
   const [, installed] = await both(
@@ -268,7 +272,7 @@ async function checkImage(
     );
   }
   log(stageName, `${contentsSource[request.imageType]} lists ${installed.length} packages, every requested build among them`);
-  return comparison;
+  return { contents: installed, comparison };
 }
 
 async function runChecked(programs: Programs, request: Pick<ProgramRequest, 'command' | 'args' | 'signal'>, complaint: string): Promise<void> {

@@ -91,6 +91,7 @@ export function publicBuild(build: Build, queuePlace?: number): PublicBuild {
       log: `${self}/log`,
       artifacts: `${self}/artifacts`,
       ...(build.artifacts.some(({ name }) => name === 'manifest.json') ? { manifest: `${self}/manifest` } : {}),
+      ...(build.artifacts.some(({ name }) => name === 'sbom.spdx.json') ? { sbom: `${self}/sbom` } : {}),
       ...(build.repositories ? { sideRepo: `${self}/side-repo.repo` } : {}),
       ...(isEnded(state) ? { retry: `${self}/retry` } : { cancel: `${self}/cancel` }),
       ...(groupId === null ? {} : { group: groupPath(groupId) }),

@@ -97,10 +97,10 @@ for path in usr/lib/sysimage var/lib; do
   mkdir -p "database/$path"
   (isolated debugfs -R "rdump /$path/rpm database/$path" tree/LiveOS/rootfs.img) > /dev/null 2>&1
 done
-(isolated rpm --dbpath "$PWD/database/usr/lib/sysimage/rpm" -qa --qf '%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\n') > "$WORK/installed"
+(isolated rpm --dbpath "$PWD/database/usr/lib/sysimage/rpm" -qa --qf '%{NAME:shescape}\t%{EPOCHNUM}\t%{VERSION:shescape}\t%{RELEASE:shescape}\t%{ARCH:shescape}\t%{LICENSE:shescape}\t%{VENDOR:shescape}\t%{SOURCERPM:shescape}\t%{BUILDTIME}\n') > "$WORK/installed"
 wait "$check"
 cd "$WORK"
-grep --quiet '^hello.1*.*1\.1' installed
+grep --quiet "^'hello'.*'1\.1'" installed
 step read-back
 
 mkdir result

@@ -1,7 +1,10 @@
 /** The main job, done for real: requests through every stage, by KIWI and QEMU, in a service that is killed on the way. */
-import { readdir } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import { SpdxDocument } from '../../services/image-builder/spdx.ts';
+import { pythonTool } from '../support/python-tools.ts';
 import { build, hasEnded, submit } from '../support/real-builds.ts';
 import { freePort, mountsBelow, processesNaming, startRealService } from '../support/real-service.ts';
 import { testDirectory } from '../support/temp-directory.ts';
@@ -20,6 +23,23 @@ async function expectNothingLeft(stateDir: string): Promise<void> {
   expect((await processesNaming(join(stateDir, 'work'))).filter((line) => !line.includes('vitest'))).toEqual([]);
 }
 
+/** It names what the build was made for, and the SPDX project's own tool takes it, where that is installed. */
+async function expectValidSbom(text: string): Promise<void> {
+  const { packages } = SpdxDocument.parse(JSON.parse(text));
+  expect(packages.find(({ name }) => name === 'hello')).toMatchObject({
+    versionInfo: '1.1-1.sample',
+    licenseDeclared: 'MIT',
+    sourceInfo: 'built from hello-1.1-1.sample.src.rpm',
+    externalRefs: [{ referenceLocator: 'pkg:rpm/sample/hello@1.1-1.sample?arch=noarch&distro=sample' }],
+  });
+  const validator = pythonTool('pyspdxtools');
+  if (validator === undefined) return;
+  const path = join(await testDirectory(), 'sbom.spdx.json');
+  await writeFile(path, text);
+  const { status, stdout, stderr } = spawnSync(validator, ['--infile', path], { encoding: 'utf8', timeout: 60_000 });
+  expect({ status, said: stdout + stderr }).toEqual({ status: 0, said: '' });
+}
+
 test('two builds at once: both images boot with the package that only the side repository has', { timeout: 400_000 }, async () => {
   const stateDir = await testDirectory();
   const service = await startRealService(stateDir, await freePort());
@@ -35,6 +55,7 @@ test('two builds at once: both images boot with the package that only the side r
   }
   const names = ended[0]?.artifacts.map(({ name }) => name);
   expect(names).toEqual(expect.arrayContaining(['FIRST-sample-x86_64.iso', 'manifest.json', 'CHECKSUM', 'build.log', 'boot-test.log', 'boot-test.png']));
+  await expectValidSbom(await (await fetch(`${service.url}/api/v1/builds/${ids[0]}/sbom`)).text());
   const manifest = (await (await fetch(`${service.url}/api/v1/builds/${ids[0]}/manifest`)).json()) as {
     readonly packages: readonly { readonly nevra: string; readonly from: string }[];
   };

@@ -353,11 +353,15 @@ describe('artifacts', () => {
   let url: string;
   beforeEach(async () => {
     id = await submit();
-    await finishWith(id, [await artifact('x.iso', content), await artifact('manifest.json', '{"packages":[]}', 'application/json')]);
+    await finishWith(id, [
+      await artifact('x.iso', content),
+      await artifact('manifest.json', '{"packages":[]}', 'application/json'),
+      await artifact('sbom.spdx.json', '{"spdxVersion":"SPDX-2.3"}', 'application/spdx+json'),
+    ]);
     url = `${builds}/${id}/artifacts/x.iso`;
   });
 
-  test('the list, the file, the manifest', async () => {
+  test('the list, the file, the manifest, the SBOM', async () => {
     const { items } = (await f.app.inject(`${builds}/${id}/artifacts`)).json();
     expect(items[0]).toMatchObject({ name: 'x.iso', size: content.length, url });
     const file = await f.app.inject(url);
@@ -371,7 +375,9 @@ describe('artifacts', () => {
     });
     const manifest = await f.app.inject(`${builds}/${id}/manifest`);
     expect([manifest.headers['content-type'], manifest.json()]).toEqual(['application/json', { packages: [] }]);
-    expect((await f.app.inject(`${builds}/${id}`)).json().links.manifest).toBe(`${builds}/${id}/manifest`);
+    const sbom = await f.app.inject(`${builds}/${id}/sbom`);
+    expect([sbom.headers['content-type'], sbom.json()]).toEqual(['application/spdx+json', { spdxVersion: 'SPDX-2.3' }]);
+    expect((await f.app.inject(`${builds}/${id}`)).json().links).toMatchObject({ manifest: `${builds}/${id}/manifest`, sbom: `${builds}/${id}/sbom` });
   });
 
   test('HEAD says everything and sends nothing; a known tag is not sent again', async () => {

@@ -145,7 +145,7 @@ function checkEnded(check: Check, id: string, { builds, files }: EndOfWorld): vo
     check(digest === artifact.sha256, () => `artifact ${artifact.name} of ${id} should be ${artifact.sha256} and is ${digest}`);
   }
   const names = new Set(build.artifacts.map(({ name }) => name));
-  for (const wanted of ['CHECKSUM', 'manifest.json', 'build.log']) check(names.has(wanted), () => `finished build ${id} has no ${wanted}`);
+  for (const wanted of ['CHECKSUM', 'manifest.json', 'sbom.spdx.json', 'build.log']) check(names.has(wanted), () => `finished build ${id} has no ${wanted}`);
 }
 
 function checkLetters(check: Check, { accepted, builds, letters, notifierInterruptions }: EndOfWorld): void {

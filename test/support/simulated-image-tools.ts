@@ -1,6 +1,6 @@
 /** Stands in for KIWI and the tools that read an image back: an image here is the list of RPMs that its build was given, so that a mix-up shows in it. */
 import { simulatedReport } from '../../services/boot-test/simulated-machine.ts';
-import { parseNevra } from '../../shared/fedora/nvr.ts';
+import { type Nevra, parseNevra } from '../../shared/fedora/nvr.ts';
 import type { ProgramRequest } from '../../shared/programs/programs.ts';
 import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
 import type { MemoryWorkspaces } from '../../shared/workspace/memory.ts';
@@ -16,6 +16,11 @@ function simulatedImageContents(workspaces: MemoryWorkspaces, path: string): rea
 /** What its serial console prints when it is started. */
 export function simulatedImageReport(workspaces: MemoryWorkspaces, path: string, bootMs: number) {
   return simulatedReport(simulatedImageContents(workspaces, path), bootMs);
+}
+
+/** A line of the RPM database's listing. */
+export function rpmRow({ name, epoch, version, release, arch }: Nevra, license = "'MIT'"): string {
+  return `'${name}'\t${epoch}\t'${version}'\t'${release}'\t'${arch}'\t${license}\t(none)\t'${name}-${version}-${release}.src.rpm'\t1772776800\n`;
 }
 
 /** By the commands that they are started with. */
@@ -43,7 +48,7 @@ export function simulatedImageTools(workspaces: MemoryWorkspaces): Readonly<Reco
     rpm: async (request) => {
       const rows = simulatedImageContents(workspaces, `${argument(request, '--dbpath')}/rpmdb.sqlite`).flatMap((name) => {
         const nevra = parseNevra(name);
-        return nevra ? [`${nevra.name}\t${nevra.epoch}\t${nevra.version}\t${nevra.release}\t${nevra.arch}\n`] : [];
+        return nevra ? [rpmRow(nevra)] : [];
       });
       return { stdout: rows.join('') };
     },

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { imageBuilder } from '../../services/image-builder/service.ts';
 import type { Engine, ImageType } from '../../shared/build/request.ts';
+import { type Nevra, parseNevra } from '../../shared/fedora/nvr.ts';
 import { readContentText, storeContent } from '../../shared/files/content.ts';
 import type { ProgramRequest } from '../../shared/programs/programs.ts';
 import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
@@ -9,10 +10,12 @@ import type { Resolution } from '../../shared/resolution/resolution.ts';
 import type { EventOf } from '../../shared/stage/stage.ts';
 import type { MemoryWorkspaces } from '../../shared/workspace/memory.ts';
 import { repositoriesOf, resolutionOf } from '../support/resolutions.ts';
-import { simulatedImageTools } from '../support/simulated-image-tools.ts';
+import { rpmRow, simulatedImageTools } from '../support/simulated-image-tools.ts';
 import { stageWorld } from '../support/stage-context.ts';
 
 const good = resolutionOf(['bash-5.2-1.x86_64', 'kernel-core-6.1-1.x86_64'], ['hello-1.1-1.noarch']);
+
+const rowsOf = (...nevras: readonly string[]) => nevras.map((text) => rpmRow(parseNevra(text) as Nevra)).join('');
 
 interface Case {
   readonly resolution?: Resolution;
@@ -99,9 +102,10 @@ describe('image-builder', () => {
       data: { arch: 'x86_64', imageType: 'live', image: 'HELLO-LIVE-sample-x86_64.iso', requested: ['hello-1.1-1.noarch'] },
     });
     if (emitted.type !== 'image.built') throw new Error('no image');
-    expect(emitted.data.artifacts.map(({ name }) => name)).toEqual(['HELLO-LIVE-sample-x86_64.iso', 'manifest.json', 'config.xml']);
-    const [image, manifest, recipe] = await Promise.all(emitted.data.artifacts.map((artifact) => readContentText(world.files, artifact)));
+    expect(emitted.data.artifacts.map(({ name }) => name)).toEqual(['HELLO-LIVE-sample-x86_64.iso', 'manifest.json', 'sbom.spdx.json', 'config.xml']);
+    const [image, manifest, sbom, recipe] = await Promise.all(emitted.data.artifacts.map((artifact) => readContentText(world.files, artifact)));
     expect(JSON.parse(image ?? '').sort()).toEqual(good.packages.map(({ nevra }) => nevra));
+    expect(JSON.parse(sbom ?? '').packages.map(({ name }: { name: string }) => name)).toEqual(['HELLO-LIVE-sample-x86_64.iso', 'bash', 'hello', 'kernel-core']);
     expect(JSON.parse(manifest ?? '')).toMatchObject({
       tools: { kiwi: '9.24.43' },
       missing: [],
@@ -124,7 +128,7 @@ describe('image-builder', () => {
     const older = resolutionOf(['bash-5.2-1.x86_64'], ['hello-1.1-1.noarch']);
     const { handled } = await build({
       resolution: older,
-      tools: { rpm: async () => ({ stdout: 'hello\t0\t1.0\t1\tnoarch\nbash\t0\t5.2\t1\tx86_64\n' }) },
+      tools: { rpm: async () => ({ stdout: rowsOf('hello-1.0-1.noarch', 'bash-5.2-1.x86_64') }) },
     });
     expect(await handled).toMatchObject({
       type: 'build.failed',
@@ -191,6 +195,11 @@ describe('image-builder', () => {
     ['the image cannot be opened', { xorriso: async () => ({ exitCode: 5 }) }, 'IMAGE_UNREADABLE'],
     ['the image has no database', { unsquashfs: async () => ({}) }, 'IMAGE_UNREADABLE'],
     ['the database is empty', { rpm: async () => ({ stdout: '' }) }, 'IMAGE_UNREADABLE'],
+    [
+      'a package whose licence would pass for another package',
+      { rpm: async () => ({ stdout: rowsOf('bash-5.2-1.x86_64').replace("'MIT'", "'MIT\\n'\\''hello'\\''\\t0\\t'") }) },
+      'REQUESTED_BUILD_MISSING',
+    ],
     ['the database is nonsense', { rpm: async () => ({ stdout: 'error: no\n' }) }, 'IMAGE_UNREADABLE'],
   ] satisfies [string, Record<string, SimulatedProgram>, string][])('ends the build where %s', async (_, tools, code) => {
     const { handled } = await build({ tools });
@@ -210,7 +219,7 @@ describe('image-builder', () => {
           if (source === '/usr/lib/sysimage/rpm') at?.writeAt(`${cwd}/${target}/rpm/rpmdb.sqlite`, 'database');
           return {};
         },
-        rpm: async () => ({ stdout: good.packages.map((item) => [item.name, item.epoch, item.version, item.release, item.arch].join('\t')).join('\n') }),
+        rpm: async () => ({ stdout: good.packages.map((item) => rpmRow(item)).join('') }),
       },
     });
     at = world.workspaces;

@@ -1,4 +1,4 @@
-/** Routes for what a build left: its artifacts, whole or in ranges, and its manifest. */
+/** Routes for what a build left: its artifacts, whole or in ranges, its manifest and its SBOM. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Artifact } from '../../../shared/build/artifact.ts';
@@ -12,7 +12,6 @@ import { sendStored } from '../stored-file.ts';
 import { apiPrefix, PublicBuild, publicArtifacts } from '../view.ts';
 
 const idParameter = z.object({ id: z.string() });
-const manifestName = 'manifest.json';
 
 export function artifactRoutes(app: App, ports: IntakePorts): void {
   app.route({
@@ -48,21 +47,27 @@ export function artifactRoutes(app: App, ports: IntakePorts): void {
     },
   });
 
-  app.route({
-    method: ['GET', 'HEAD'],
-    url: `${apiPrefix}/builds/:id/manifest`,
-    exposeHeadRoute: false,
-    schema: {
-      tags: ['artifacts'],
-      summary: 'Which packages the image holds, and where each came from',
-      params: idParameter,
-      response: { 200: streamResponse('manifest.json', 'application/json') },
+  const documents = [
+    { path: 'manifest', name: 'manifest.json', mediaType: 'application/json', summary: 'Which packages the image holds, and where each came from' },
+    {
+      path: 'sbom',
+      name: 'sbom.spdx.json',
+      mediaType: 'application/spdx+json',
+      summary: 'The software bill of materials: the image and its packages in SPDX 2.3',
     },
-    handler: async (request, reply) => {
-      const build = await requiredBuild(ports, request.params.id);
-      return sent(request, reply, build, requiredArtifact(build, manifestName), 'inline');
-    },
-  });
+  ];
+  for (const { path, name, mediaType, summary } of documents) {
+    app.route({
+      method: ['GET', 'HEAD'],
+      url: `${apiPrefix}/builds/:id/${path}`,
+      exposeHeadRoute: false,
+      schema: { tags: ['artifacts'], summary, params: idParameter, response: { 200: streamResponse(name, mediaType) } },
+      handler: async (request, reply) => {
+        const build = await requiredBuild(ports, request.params.id);
+        return sent(request, reply, build, requiredArtifact(build, name), 'inline');
+      },
+    });
+  }
 
   const sent = async (
     request: FastifyRequest,
