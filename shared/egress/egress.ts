@@ -19,6 +19,29 @@ export interface EgressAnswer {
   readonly url: string;
 }
 
+export interface DownloadRequest extends EgressRequest {
+  /**
+   * Goes on with the part of the file that is at `path`, where one is, and leaves the part that came where the exchange is cut or aborted: only what the caller knows of the whole says
+   * whether it is right. A host that knows no ranges, or whose file is another one by now, sends the whole.
+   */
+  readonly resume?: {
+    /** Of the answer that the part came from. Without it the host can't tell whether its file is still the same. */
+    readonly validator?: string | undefined;
+    /** Called with each answer that brings content, before that is written. */
+    readonly onAnswer?: (answer: { readonly validator: string | undefined }) => void;
+  };
+  /** Called with the bytes that are at `path`, each time more have come. */
+  readonly onBytes?: (bytes: number) => void;
+}
+
+export interface DownloadAnswer extends EgressAnswer {
+  /** Of the whole file, the part included that was there before. */
+  readonly sha256: string;
+  readonly size: number;
+  /** Bytes that were there before and were kept. */
+  readonly resumedFrom: number;
+}
+
 /**
  * Any HTTP status is an answer. Rejects with REMOTE_UNREACHABLE (no connection, cut, timed out), REMOTE_TOO_LARGE, REMOTE_REFUSED (address, scheme or redirect that is not
  * allowed), or the signal's reason. No retries here: the stage runtime and the callers decide about those.
@@ -26,9 +49,10 @@ export interface EgressAnswer {
 export interface Egress {
   fetchText(request: EgressRequest): Promise<EgressAnswer & { readonly text: string }>;
   /**
-   * Streams the body of a 200 into a new file at `path` (removed again on any error) and hashes it on the way. With any other status nothing is written, and the size is 0.
+   * Streams the body of a 200 into a new file at `path` (removed again on any error) and hashes it on the way. With `resume` the file may be there, and may be a part: the body of a fitting 206 is
+   * appended to it. With any other status nothing is written, and the size is 0. Rejects with DISK_FULL too; then, and where the answer was too large, no part is left.
    */
-  download(request: EgressRequest, path: string): Promise<EgressAnswer & { readonly sha256: string; readonly size: number }>;
+  download(request: DownloadRequest, path: string): Promise<DownloadAnswer>;
   /**
    * Asks for the first `bytes` bytes and takes no more than that, whether the host knows ranges (206) or sends the whole (200). With any other status the content is empty. `totalSize`: of the whole
    * file, where the host says so.

@@ -6,7 +6,7 @@ import type { Egress } from '../../shared/egress/egress.ts';
 /**
  * A host that answers alike for every adapter: `/text` with `hello`; `/echo` with method, content type and body; `/missing` with 404 and `not here`; `/hop/N` with N redirects and then
  * `arrived`; `/to-file` redirects to a file: URL; `/moved` answers 302 to `/text`; `/kept` 307 to `/echo`; `/announced` and `/unannounced` with 5,000 bytes; `/stalls` never ends;
- * `/cut` ends in the middle; `/ranged` has `0123456789` and knows ranges; `/other-range` answers with a range that nobody asked for.
+ * `/cut` ends in the middle; `/ranged` has `0123456789` and knows ranges; `/other-range` answers with a range that nobody asked for. What is told of `/part/…`: see partAnswer.
  */
 export interface EgressUnderTest {
   readonly egress: Egress;
@@ -16,6 +16,34 @@ export interface EgressUnderTest {
   readonly pathOf: (name: string) => string;
   readonly read: (path: string) => Promise<Uint8Array | undefined>;
   readonly close?: () => Promise<void>;
+}
+
+export const partContent = { old: 'old-'.repeat(100), new: 'new!'.repeat(100) } as const;
+
+/**
+ * What `/part/NAME` answers, by its NAME: 400 bytes in all, `old-` or `new!` again and again, with an ETag. Whole, it is cut after 150 bytes, unless the name begins with `whole-`; a rest comes whole.
+ * - `good`: knows ranges and If-Range. `no-ranges`: sends the whole, uncut, to who asks for a rest.
+ * - `changed`: is new by the time the rest is asked for, and says so. `changed-silently`: sends the rest of the new, which only its ETag shows.
+ * - `elsewhere`: another rest than was asked for. `too-long`: a rest that is longer than it says. `short`: one that ends before it says. `gone`: 404 to who asks for a rest.
+ */
+export function partAnswer(
+  name: string,
+  headers: { readonly range?: string | undefined; readonly ifRange?: string | undefined },
+): { readonly status: number; readonly headers: Readonly<Record<string, string>>; readonly body: string; readonly cutAfter?: number } {
+  const from = /^bytes=(\d+)-$/.exec(headers.range ?? '')?.[1];
+  const isChanged = name.startsWith('changed') && from !== undefined;
+  const content = isChanged ? partContent.new : partContent.old;
+  const etag = isChanged ? '"new"' : '"old"';
+  if (name === 'gone' && from !== undefined) return { status: 404, headers: {}, body: 'not here' };
+  const isOther = headers.ifRange !== undefined && headers.ifRange !== etag && name !== 'changed-silently';
+  if (from === undefined || isOther || name === 'no-ranges') {
+    const isWhole = from !== undefined || name.startsWith('whole-') || headers.ifRange !== undefined;
+    return { status: 200, headers: { etag }, body: content, ...(isWhole ? {} : { cutAfter: 150 }) };
+  }
+  if (Number(from) >= content.length) return { status: 416, headers: { 'content-range': `bytes */${content.length}` }, body: '' };
+  const first = name === 'elsewhere' ? Number(from) + 1 : Number(from);
+  const body = content.slice(first, name === 'short' ? -10 : undefined) + (name === 'too-long' ? 'more' : '');
+  return { status: 206, headers: { etag, 'content-range': `bytes ${first}-${content.length - 1}/${content.length}` }, body };
 }
 
 export function egressContract(name: string, make: () => Promise<EgressUnderTest>): void {
@@ -72,6 +100,106 @@ export function egressContract(name: string, make: () => Promise<EgressUnderTest
       const answer = await egress.download({ url: `${base}/text`, ...bounds }, pathOf('a'));
       expect(answer).toMatchObject({ status: 200, size: 5, sha256 });
       expect(Buffer.from((await read(pathOf('a'))) ?? []).toString()).toBe('hello');
+    });
+
+    describe('a download that goes on', () => {
+      const sha256Of = (text: string) => createHash('sha256').update(text).digest('hex');
+      /** A first try that is cut, and the validator of its answer. */
+      const begun = async (name: string) => {
+        const { egress, base, pathOf, read } = await adapter();
+        const path = pathOf('part');
+        const url = `${base}/part/${name}`;
+        const seen: { validator: string | undefined } = { validator: undefined };
+        const onAnswer = ({ validator }: { readonly validator: string | undefined }) => {
+          seen.validator = validator;
+        };
+        const go = (change: { readonly name?: string; readonly bytesMax?: number; readonly validator?: string | undefined } = {}) =>
+          egress.download(
+            {
+              url: change.name === undefined ? url : `${base}/part/${change.name}`,
+              ...bounds,
+              ...('bytesMax' in change ? { bytesMax: change.bytesMax ?? 0 } : {}),
+              resume: { validator: 'validator' in change ? change.validator : seen.validator, onAnswer },
+            },
+            path,
+          );
+        await expect(go()).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE' });
+        return { go, seen, there: async () => (await read(path)) && Buffer.from((await read(path)) ?? []).toString() };
+      };
+
+      it('keeps what came before a cut, and appends the rest to it', async () => {
+        const { go, seen, there } = await begun('good');
+        expect([await there(), seen.validator]).toEqual([partContent.old.slice(0, 150), '"old"']);
+        expect(await go()).toMatchObject({ status: 206, size: 400, sha256: sha256Of(partContent.old), resumedFrom: 150 });
+        expect(await there()).toBe(partContent.old);
+      });
+
+      it('tells how many bytes are there', async () => {
+        const { egress, base, pathOf } = await adapter();
+        const seen: number[] = [];
+        const request = { url: `${base}/part/good`, ...bounds, resume: {}, onBytes: (bytes: number) => void seen.push(bytes) };
+        await expect(egress.download(request, pathOf('a'))).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE' });
+        expect(seen.at(-1)).toBe(150);
+        await egress.download(request, pathOf('a'));
+        expect(seen.at(-1)).toBe(400);
+        expect(seen).toEqual(seen.toSorted((a, b) => a - b));
+      });
+
+      it.each(['no-ranges', 'changed', 'changed-silently', 'elsewhere'])('takes the whole where no rest of the same file is to be had: %s', async (name) => {
+        const { go, there } = await begun(name);
+        const content = name.startsWith('changed') ? partContent.new : partContent.old;
+        // Who answers with another rest is asked once more, for the whole, and cuts that one too.
+        if (name === 'elsewhere' || name === 'changed-silently') {
+          await expect(go()).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE' });
+          expect(await there()).toBe(partContent.old.slice(0, 150));
+        } else {
+          expect(await go()).toMatchObject({ status: 200, size: 400, sha256: sha256Of(content), resumedFrom: 0 });
+          expect(await there()).toBe(content);
+        }
+      });
+
+      it('goes on at another address, which is not asked whether its file is the same', async () => {
+        const { go, there } = await begun('good');
+        expect(await go({ name: 'whole-other', validator: undefined })).toMatchObject({ status: 206, size: 400, resumedFrom: 150 });
+        expect(await there()).toBe(partContent.old);
+      });
+
+      it('fetches the last byte again where all are there', async () => {
+        const { go, there } = await begun('good');
+        await go();
+        expect(await go({ bytesMax: 400 })).toMatchObject({ status: 206, size: 400, sha256: sha256Of(partContent.old), resumedFrom: 399 });
+        // Without a bound that tells it, the host has no more to give, and is asked for the whole.
+        await expect(go()).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE' });
+        expect(await there()).toBe(partContent.old.slice(0, 150));
+      });
+
+      it('keeps the part where the host has nothing to add', async () => {
+        const { go, there } = await begun('gone');
+        expect(await go()).toMatchObject({ status: 404, size: 0, resumedFrom: 0 });
+        expect(await there()).toBe(partContent.old.slice(0, 150));
+      });
+
+      it('keeps a rest that is shorter than it says as a part, and nothing of one that is longer', async () => {
+        const short = await begun('short');
+        await expect(short.go()).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE' });
+        expect(await short.there()).toBe(partContent.old.slice(0, 390));
+        const long = await begun('too-long');
+        await expect(long.go()).rejects.toMatchObject({ code: 'REMOTE_TOO_LARGE' });
+        expect(await long.there()).toBeUndefined();
+      });
+
+      it('keeps nothing of a file that is larger than it may be', async () => {
+        const { go, there } = await begun('good');
+        await expect(go({ bytesMax: 300 })).rejects.toMatchObject({ code: 'REMOTE_TOO_LARGE' });
+        expect(await there()).toBeUndefined();
+      });
+
+      it('leaves no file where nothing came', async () => {
+        const { egress, base, pathOf, read, nobody } = await adapter();
+        expect(await egress.download({ url: `${base}/missing`, ...bounds, resume: {} }, pathOf('a'))).toMatchObject({ status: 404, size: 0 });
+        await expect(egress.download({ url: nobody, ...bounds, resume: {} }, pathOf('a'))).rejects.toMatchObject({ code: 'REMOTE_UNREACHABLE' });
+        expect(await read(pathOf('a'))).toBeUndefined();
+      });
     });
 
     it('leaves no file where the status is not 200', async () => {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { httpEgress } from '../../shared/egress/http.ts';
 import { tempDirectory } from '../support/temp-directory.ts';
-import { egressContract } from './egress.contract.ts';
+import { egressContract, partAnswer } from './egress.contract.ts';
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const path = new URL(request.url ?? '/', 'http://x').pathname;
@@ -15,6 +15,15 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   if (hops !== undefined) {
     if (hops === '0') response.end('arrived');
     else redirect(302, `/hop/${Number(hops) - 1}`);
+    return;
+  }
+  const part = /^\/part\/(.+)$/.exec(path)?.[1];
+  if (part !== undefined) {
+    const { status, headers, body, cutAfter } = partAnswer(part, { range: request.headers.range, ifRange: request.headers['if-range'] as string | undefined });
+    // A rest that has another length than it says comes in chunks.
+    response.writeHead(status, { ...headers, ...(cutAfter === undefined ? {} : { 'content-length': body.length }) });
+    if (cutAfter === undefined) response.end(body);
+    else response.write(body.slice(0, cutAfter), () => response.destroy());
     return;
   }
   switch (path) {

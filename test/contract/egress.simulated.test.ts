@@ -2,12 +2,14 @@
 import { SpindleError } from '../../shared/build/failure.ts';
 import { systemClock } from '../../shared/clock/system.ts';
 import { type SimulatedRoutes, simulatedEgress } from '../../shared/egress/simulated.ts';
-import { egressContract } from './egress.contract.ts';
+import { egressContract, partAnswer } from './egress.contract.ts';
 
 const routes: SimulatedRoutes = ({ url, method, headers, body }) => {
   if (url.host !== 'site.example') return undefined;
   const hops = /^\/hop\/(\d+)$/.exec(url.pathname)?.[1];
   if (hops !== undefined) return hops === '0' ? { body: 'arrived' } : { status: 302, headers: { location: `/hop/${Number(hops) - 1}` } };
+  const part = /^\/part\/(.+)$/.exec(url.pathname)?.[1];
+  if (part !== undefined) return partAnswer(part, { range: headers['range'], ifRange: headers['if-range'] });
   switch (url.pathname) {
     case '/text':
       return { headers: { 'content-type': 'text/plain' }, body: 'hello' };
@@ -41,7 +43,13 @@ const routes: SimulatedRoutes = ({ url, method, headers, body }) => {
 egressContract('simulated', async () => {
   const written = new Map<string, Uint8Array>();
   return {
-    egress: simulatedEgress({ routes, clock: systemClock(), write: (path, content) => written.set(path, content) }),
+    egress: simulatedEgress({
+      routes,
+      clock: systemClock(),
+      write: (path, content) => written.set(path, content),
+      read: (path) => written.get(path),
+      remove: (path) => written.delete(path),
+    }),
     base: 'http://site.example',
     nobody: 'http://nobody.example/',
     pathOf: (name) => `/${name}`,
