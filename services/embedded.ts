@@ -70,7 +70,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   const releases = loaded.fill(site ? { SAMPLE_SITE: site.url } : {});
   const allow = [...config.egressAllow, ...(site ? [new URL(site.url).host] : [])];
   const adapters = await openAdapters(config, life, { clock, programs, logger, worker, version, allow });
-  const { store, bus, files, mail, workspaces, egress, solver } = adapters;
+  const { store, bus, files, mail, workspaces, egress, downloads, solver } = adapters;
   // From here on the state directory is ours alone.
   const sampleReady = site ? prepareSample(config, site, programs, life, logger) : undefined;
 
@@ -79,15 +79,16 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   const leases = await store.collection(leaseCollection);
   const idempotencyKeys = await store.collection(idempotencyKeyCollection);
   await bus.assert(pipelineTopology(releases));
-  const swept = await workspaces.sweep();
+  const swept = (await workspaces.sweep()) + (await downloads.sweep());
   const taken = await recoverBuilds(builds, clock.now());
-  if (swept + taken > 0) logger.info({ directories: swept, builds: taken }, 'took over what a predecessor left');
+  if (swept + taken > 0) logger.info({ leavings: swept, builds: taken }, 'took over what a predecessor left');
 
   const runtime: StageRuntime = {
     clock,
     files,
     programs,
     egress,
+    downloads,
     releases,
     untrustedCode: config.untrustedCode,
     bus,

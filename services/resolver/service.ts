@@ -21,7 +21,7 @@ export const resolver = ({ solver }: { readonly solver: Solver }) =>
     limits: { concurrency: 8, attemptsMax: 6, deadlineMs: 10 * 60_000 },
 
     async handle(_event, context) {
-      const { request, releases, clock, files, egress, log, progress, signal } = context;
+      const { request, releases, clock, files, egress, downloads, log, progress, signal } = context;
       const release = releases.releases.find(({ id }) => id === request.release);
       if (!release) {
         throw new SpindleError(
@@ -36,7 +36,7 @@ export const resolver = ({ solver }: { readonly solver: Solver }) =>
         log('resolver', `the same ${pinned.packages.length} packages as in the build that this one repeats`);
         return BuildResolved({ arch: request.arch, imageType: request.imageType, engine, resolution: context.pinnedResolution });
       }
-      const ports = { clock, files, egress, solver, ...remoteClients({ egress, clock }) };
+      const ports = { clock, files, egress, downloads, solver, ...remoteClients({ egress, clock }) };
       const resolution = await resolveRequest({
         request,
         release,

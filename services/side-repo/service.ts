@@ -7,15 +7,17 @@ import { forEachParallel } from '../../shared/parallel/for-each.ts';
 import type { Release } from '../../shared/releases/releases.ts';
 import { type RepositorySet, Resolution, type ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import { createRepository } from '../../shared/rpm/create-repository.ts';
-import { checkStored, fetchRpm } from '../../shared/rpm/fetch-rpm.ts';
-import { readStoredHeader } from '../../shared/rpm/stored-rpm.ts';
+import { checkStored, readStoredHeader } from '../../shared/rpm/stored-rpm.ts';
 import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
+import { downloadProgress } from './download-progress.ts';
 import { type RepositoryMetadata, recallRepository, rememberRepository } from './finished-repository.ts';
 import { layOut } from './layout.ts';
 import { checkSignatures } from './signatures.ts';
 
-const atOnceMax = 6;
+/** How many really come at once, all builds together, is the downloads' matter. */
+const askedAtOnceMax = 32;
+const checkedAtOnceMax = 16;
 /** Each is a few system calls. */
 const placedAtOnceMax = 16;
 const resolutionBytesMax = 64 * 1024 * 1024;
@@ -31,7 +33,7 @@ export const sideRepo = defineStage({
   async handle({ data }, context) {
     const resolution = Resolution.parse(JSON.parse(await readContentText(context.files, data.resolution, resolutionBytesMax)));
     const workspace = await context.workspace();
-    await storePackages(resolution.packages, workspace, context);
+    await storePackages(resolution.packages, context);
     const signers = await checkSignatures(resolution, releaseOf(resolution, context), workspace, context);
     const repositories = await makeRepositories(resolution, signers, workspace, context);
     const stored = await storeContent(context.files, JSON.stringify({ version: 1, repositories } satisfies RepositorySet));
@@ -46,37 +48,41 @@ function releaseOf({ release: id }: Resolution, { releases }: StageContext): Rel
 }
 
 /** Afterwards the content store has every package, and each was seen to be the one that was resolved. */
-async function storePackages(packages: readonly ResolvedPackage[], workspace: Workspace, context: StageContext): Promise<void> {
-  const { files, log, progress, signal } = context;
-  const bytesTotal = packages.reduce((sum, { size }) => sum + size, 0);
-  let done = 0;
-  let bytes = 0;
-  let bytesFetched = 0;
-  let tenths = 0;
-  await forEachParallel(packages, { atOnceMax, signal }, async (rpm, taskSignal) => {
+async function storePackages(packages: readonly ResolvedPackage[], context: StageContext): Promise<void> {
+  const { files, downloads, clock, log, progress, signal } = context;
+  const bytesTotal = sizeOf(packages);
+  const seen = downloadProgress({ packages: packages.length, bytesTotal, now: clock.now, progress, say: (line) => log('side-repo', line) });
+  const missing: ResolvedPackage[] = [];
+  await forEachParallel(packages, { atOnceMax: checkedAtOnceMax, signal }, async (rpm, taskSignal) => {
     const ref = { sha256: rpm.sha256, size: rpm.size };
     const stored = await files.stat(contentKey(rpm.sha256));
     if (stored?.size === rpm.size) {
       await checkStored({ nevra: rpm }, ref, `stored file sha256:${rpm.sha256}`, files, taskSignal);
+      seen.stored(rpm.size);
     } else if (rpm.urls.length === 0) {
       throw new SpindleError('FILE_MISSING', `the stored file of ${rpm.nevra} is gone, and no address of it is known; submit the build again`);
     } else {
-      const sources = rpm.urls.map((url) => ({ url, size: rpm.size, isSizeExact: true }));
-      await fetchRpm({ nevra: rpm, sources, sha256: rpm.sha256 }, context, workspace, taskSignal);
-      bytesFetched += rpm.size;
-    }
-    done += 1;
-    bytes += rpm.size;
-    progress(bytes, bytesTotal, rpm.nevra);
-    if (Math.floor((done * 10) / packages.length) > tenths) {
-      tenths = Math.floor((done * 10) / packages.length);
-      log('side-repo', `${done} of ${packages.length} packages, ${megabytes(bytes)} of ${megabytes(bytesTotal)}`);
+      missing.push(rpm);
     }
   });
-  log('side-repo', `all ${packages.length} packages are there and checked; ${megabytes(bytesFetched)} were fetched, the rest was stored already`);
+  const room = await downloads.reserve(sizeOf(missing));
+  try {
+    // The largest first: one that begins last would be waited for alone.
+    const ordered = missing.toSorted((one, other) => other.size - one.size);
+    await forEachParallel(ordered, { atOnceMax: askedAtOnceMax, signal }, async (rpm, taskSignal) => {
+      const sources = rpm.urls.map((url) => ({ url, size: rpm.size, isSizeExact: true }));
+      const onBytes = (bytes: number) => seen.arrived(rpm.nevra, bytes);
+      const fetched = await downloads.fetch({ nevra: rpm, sources, sha256: rpm.sha256 }, { signal: taskSignal, onBytes });
+      room.filled(rpm.size);
+      seen.ended(rpm.nevra, { bytes: rpm.size, ...fetched });
+    });
+  } finally {
+    room.release();
+  }
+  log('side-repo', seen.summary());
 }
 
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+const sizeOf = (packages: readonly ResolvedPackage[]) => packages.reduce((sum, { size }) => sum + size, 0);
 
 async function makeRepositories(
   resolution: Resolution,

@@ -1,18 +1,28 @@
 /** Makes sets of RPMs ready for the solver by fetching their headers, and brings the files of those that it chose into the content store. */
 
 import { SpindleError } from '../build/failure.ts';
+import type { Clock } from '../clock/clock.ts';
+import type { Egress } from '../egress/egress.ts';
 import { formatNevra, parseNevra, rpmFileName } from '../fedora/nvr.ts';
 import type { FileRef } from '../files/content-ref.ts';
+import type { Files } from '../files/files.ts';
 import { forEachParallel } from '../parallel/for-each.ts';
 import { fetchRpmHeader } from '../rpm/fetch-header.ts';
-import { type FetchPorts, fetchRpm } from '../rpm/fetch-rpm.ts';
 import { recall, remember } from '../rpm/known-rpm.ts';
+import type { RpmDownloads } from '../rpm/rpm-downloads.ts';
 import type { LooseSet } from '../solver/solver.ts';
 import type { Workspace } from '../workspace/workspace.ts';
 import type { SignedSource, SourceRpm, SourceSet } from './source-set.ts';
 
+export interface LoosePorts {
+  readonly egress: Egress;
+  readonly files: Files;
+  readonly clock: Clock;
+  readonly downloads: RpmDownloads;
+}
+
 export interface LooseOptions {
-  readonly ports: FetchPorts;
+  readonly ports: LoosePorts;
   readonly workspace: Workspace;
   readonly progress: (done: number, total: number, what: string) => void;
   readonly signal: AbortSignal;
@@ -31,7 +41,7 @@ export interface LoosePackages {
 }
 
 const headersAtOnceMax = 16;
-const filesAtOnceMax = 6;
+const filesAtOnceMax = 16;
 
 /** Rejects as fetchRpmHeader does. */
 export async function loosePackages(sets: readonly SourceSet[], { ports, workspace, progress, signal }: LooseOptions): Promise<LoosePackages> {
@@ -61,21 +71,46 @@ export async function loosePackages(sets: readonly SourceSet[], { ports, workspa
   };
 }
 
-/** By NEVRA: the stored file, and the source that gave it. Rejects as fetchRpm does. */
+/** By NEVRA: the stored file, and the source that gave it. Rejects as RpmDownloads.fetch and reserve do. */
 export async function fetchChosen(
   chosen: readonly Candidate[],
-  { ports, workspace, progress, signal }: LooseOptions,
+  { ports, progress, signal }: LooseOptions,
 ): Promise<ReadonlyMap<string, { readonly ref: FileRef; readonly source: SignedSource }>> {
   const found = new Map<string, { readonly ref: FileRef; readonly source: SignedSource }>();
-  await forEachParallel(chosen, { atOnceMax: filesAtOnceMax, signal }, async (candidate, taskSignal) => {
+  const missing: Candidate[] = [];
+  await forEachParallel(chosen, { atOnceMax: filesAtOnceMax, signal }, async (candidate) => {
     const known = await recall(candidate, ports.files);
-    const fetched =
-      known ?? (await fetchRpm({ nevra: candidate, sources: candidate.sources, payloadHash: candidate.payloadHash }, ports, workspace, taskSignal));
-    if (!known) await remember(candidate, fetched, ports.files);
-    found.set(formatNevra(candidate), fetched);
-    progress(found.size, chosen.length, rpmFileName(candidate));
+    if (known) found.set(formatNevra(candidate), known);
+    else missing.push(candidate);
   });
+  const bytesTotal = missing.reduce((sum, candidate) => sum + knownSize(candidate), 0);
+  const arrived = new Map<string, number>();
+  let bytesDone = 0;
+  const room = await ports.downloads.reserve(bytesTotal);
+  try {
+    await forEachParallel(missing, { atOnceMax: filesAtOnceMax, signal }, async (candidate, taskSignal) => {
+      const nevra = formatNevra(candidate);
+      const onBytes = (bytes: number) => {
+        bytesDone += bytes - (arrived.get(nevra) ?? 0);
+        arrived.set(nevra, bytes);
+        // Some hosts tell no size before.
+        progress(bytesDone, Math.max(bytesTotal, bytesDone), rpmFileName(candidate));
+      };
+      const wanted = { nevra: candidate, sources: candidate.sources, payloadHash: candidate.payloadHash };
+      const { ref, source } = await ports.downloads.fetch(wanted, { signal: taskSignal, onBytes });
+      room.filled(knownSize(candidate));
+      await remember(candidate, { ref, source }, ports.files);
+      found.set(nevra, { ref, source });
+    });
+  } finally {
+    room.release();
+  }
   return found;
+}
+
+/** Of the copy that is wanted most; 0 where there is only a bound. */
+function knownSize({ sources: [best] }: Candidate): number {
+  return best?.isSizeExact ? best.size : 0;
 }
 
 /** The candidate of a NEVRA that the solver chose. Throws SOLVER_FAILED where it was never given one. */

@@ -10,19 +10,19 @@ import { endOfLife } from '../releases/end-of-life.ts';
 import type { Release, RepositoryDefinition } from '../releases/releases.ts';
 import { repositoryCollection } from '../releases/repository-collection.ts';
 import type { RepositorySource } from '../repositories/repositories.ts';
-import type { FetchPorts } from '../rpm/fetch-rpm.ts';
+
 import { looseId, type SolvedPackage, type Solver, type SolverAnswer, type UsedRepository } from '../solver/solver.ts';
 import type { Workspace } from '../workspace/workspace.ts';
 import { enginePackages } from './engine-packages.ts';
 import { findSources } from './find-sources.ts';
 import { knownBuilds } from './known-builds.ts';
 import { refuseBeyondMedium, refuseBeyondNode } from './limits.ts';
-import { fetchChosen, type LoosePackages, loosePackages, requiredCandidate } from './loose-packages.ts';
+import { fetchChosen, type LoosePackages, type LoosePorts, loosePackages, requiredCandidate } from './loose-packages.ts';
 import type { Resolution, ResolvedPackage } from './resolution.ts';
 import type { SourceSet } from './source-set.ts';
 import { missingError, type TroubleContext, unsolvableError } from './trouble.ts';
 
-interface ResolvePorts extends FetchPorts {
+interface ResolvePorts extends LoosePorts {
   /** The client of a release's hub. */
   readonly koji: (koji: NonNullable<Release['koji']>) => Koji;
   readonly bodhi: (bodhi: NonNullable<Release['bodhi']>) => Bodhi;

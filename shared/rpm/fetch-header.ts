@@ -1,8 +1,10 @@
 /** Fetches the start of an RPM, no more than its header: enough to know what the package is and what it needs, at a fraction of its size. */
 import { SpindleError } from '../build/failure.ts';
+import type { Clock } from '../clock/clock.ts';
+import type { Egress } from '../egress/egress.ts';
 import { formatNevra, type Nevra, rpmFileName } from '../fedora/nvr.ts';
 import type { Workspace } from '../workspace/workspace.ts';
-import { type FetchPorts, isOfThisSource, type RpmSource } from './fetch-rpm.ts';
+import { isOfThisSource, type RpmSource } from './fetch-rpm.ts';
 import { type RpmHeader, RpmHeaderError, readRpmHeader, usualHeaderBytes } from './header.ts';
 
 export interface WantedHeader<Source extends RpmSource> {
@@ -22,7 +24,7 @@ const deadlineMs = 60_000;
 /** Rejects with PACKAGE_MISMATCH where some address had another package and none the right one, PACKAGE_UNREACHABLE where none answered, or the signal's reason. */
 export async function fetchRpmHeader<Source extends RpmSource>(
   { nevra, isFileName = false, sources, path }: WantedHeader<Source>,
-  { egress, clock }: Pick<FetchPorts, 'egress' | 'clock'>,
+  { egress, clock }: { readonly egress: Egress; readonly clock: Clock },
   workspace: Workspace,
   signal: AbortSignal,
 ): Promise<{ readonly header: RpmHeader; readonly source: Source }> {

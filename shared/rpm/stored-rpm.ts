@@ -1,8 +1,10 @@
 /** RPMs in the content store: who they are, and whether they are what Koji says. */
 import { createHash } from 'node:crypto';
 import { SpindleError } from '../build/failure.ts';
+import { formatNevra } from '../fedora/nvr.ts';
 import { contentKey, type FileRef } from '../files/content-ref.ts';
 import type { Files } from '../files/files.ts';
+import type { RpmSource, RpmTarget, WantedRpm } from './fetch-rpm.ts';
 import { type RpmHeader, RpmHeaderError, readRpmHeader, usualHeaderBytes } from './header.ts';
 
 /** Reads no more of the file than its header. Rejects with FILE_MISSING, or PACKAGE_MISMATCH where it is no RPM. */
@@ -42,4 +44,32 @@ export async function storedPayloadHash(files: Files, ref: FileRef, header: RpmH
     hash.update(chunk);
   }
   return hash.digest('hex');
+}
+
+/** The content store as the target of downloads. */
+export function contentTarget(files: Files): RpmTarget {
+  return {
+    take: async (rpm, { path, ref, url }, signal) => {
+      // Under its own digest a wrong file does no harm in the store: nothing will name it.
+      await files.put(contentKey(ref.sha256), { path }, { ifAbsent: true, signal });
+      await checkStored(rpm, ref, url, files, signal);
+    },
+  };
+}
+
+/** The file's header names the wanted package, and its payload is the one that Koji knows. Rejects with PACKAGE_MISMATCH or PACKAGE_DIGEST_MISMATCH. */
+export async function checkStored(
+  { nevra, payloadHash }: Pick<WantedRpm<RpmSource>, 'nevra' | 'payloadHash'>,
+  ref: FileRef,
+  from: string,
+  files: Files,
+  signal: AbortSignal,
+): Promise<void> {
+  const name = formatNevra(nevra);
+  const header = await readStoredHeader(files, ref, name);
+  if (formatNevra(header) !== name) throw new SpindleError('PACKAGE_MISMATCH', `${from} holds ${formatNevra(header).slice(0, 300)} instead of ${name}`);
+  // RPM 6 leaves the MD5 out of its headers; then Koji has none of the file either.
+  if (!payloadHash || header.sigMd5 === null) return;
+  const computed = await storedPayloadHash(files, ref, header, signal);
+  if (computed !== payloadHash) throw new SpindleError('PACKAGE_DIGEST_MISMATCH', `${from} has the payload hash ${computed} instead of Koji's ${payloadHash}`);
 }

@@ -296,6 +296,7 @@ export async function runStage(
       files: runtime.files,
       programs: runtime.programs,
       egress: runtime.egress,
+      downloads: runtime.downloads,
       releases: runtime.releases,
       untrustedCode: runtime.untrustedCode,
       buildId: build.id,

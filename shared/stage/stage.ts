@@ -11,6 +11,7 @@ import type { FileRef } from '../files/content-ref.ts';
 import type { Files } from '../files/files.ts';
 import type { Programs } from '../programs/programs.ts';
 import type { ReleasesFile } from '../releases/releases.ts';
+import type { RpmDownloads } from '../rpm/rpm-downloads.ts';
 import type { Workspace } from '../workspace/workspace.ts';
 
 /** What a handler may use of the world. All are ports: nothing else reaches outside. */
@@ -19,6 +20,7 @@ export interface StagePorts {
   readonly files: Files;
   readonly programs: Programs;
   readonly egress: Egress;
+  readonly downloads: RpmDownloads;
   readonly releases: ReleasesFile;
   /** What requesters may bring that runs as root here (shared/build/untrusted-code.ts). */
   readonly untrustedCode: UntrustedCode;

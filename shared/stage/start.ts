@@ -8,6 +8,7 @@ import { embeddedBus } from '../bus/embedded.ts';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import type { Config } from '../config/config.ts';
+import { localPartialFiles } from '../downloads/local.ts';
 import type { Egress } from '../egress/egress.ts';
 import { httpEgress } from '../egress/http.ts';
 import type { Files } from '../files/files.ts';
@@ -18,6 +19,8 @@ import type { Mail } from '../mail/mail.ts';
 import type { Programs } from '../programs/programs.ts';
 import { spawnedPrograms } from '../programs/spawned.ts';
 import { cachedRepositories } from '../repositories/cached.ts';
+import { type RpmDownloads, rpmDownloads } from '../rpm/rpm-downloads.ts';
+import { contentTarget } from '../rpm/stored-rpm.ts';
 import { dnfSolver } from '../solver/dnf.ts';
 import type { Solver } from '../solver/solver.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
@@ -35,6 +38,7 @@ export interface Adapters {
   readonly mail: Mail;
   readonly workspaces: Workspaces;
   readonly egress: Egress;
+  readonly downloads: RpmDownloads;
   readonly solver: Solver;
 }
 
@@ -82,6 +86,9 @@ export async function openAdapters(
   life.add('bus', () => bus.close());
   const egress = httpEgress({ userAgent: `Spindle/${options.version} (on-demand Fedora image builds)`, allow: options.allow });
   life.add('egress', () => egress.close());
+  const partials = localPartialFiles({ directory: join(config.stateDir, 'downloads'), clock });
+  const downloads = rpmDownloads({ egress, clock, partials, target: contentTarget(files) });
+  life.add('downloads', () => downloads.close());
   // One name for good: whoever has the state directory owns every workspace in it, those of a dead predecessor too.
   const workspaces = localWorkspaces({ directory: join(config.stateDir, 'work'), files, owner: 'spindle', programs });
   const repositories = cachedRepositories({ directory: join(config.stateDir, 'metadata'), egress, programs, clock });
@@ -96,5 +103,5 @@ export async function openAdapters(
     ...(process.getuid?.() === 0 ? { isolation: 'private-no-network' as const } : {}),
   });
   life.add('solver', () => solver.close());
-  return { clock, programs, store, bus, files, mail, workspaces, egress, solver };
+  return { clock, programs, store, bus, files, mail, workspaces, egress, downloads, solver };
 }

@@ -3,6 +3,7 @@
  * that what is left is Spindle's runtime; and `pipeline-embedded-handlers`, where the real handlers run on simulated tools, and their own work counts. Files and workspaces are in
  * memory. The reference does as many durable commits of the same records on the same store, and nothing else.
  */
+
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -21,6 +22,7 @@ import { deadLetterCollection } from '../../shared/bus/dead-letter-collection.ts
 import { embeddedBus } from '../../shared/bus/embedded.ts';
 import { imageBuilderQueue, pipelineTopology, stageQueue } from '../../shared/bus/topology.ts';
 import { systemClock } from '../../shared/clock/system.ts';
+import { type MemoryDisk, memoryDisk } from '../../shared/downloads/memory.ts';
 import { simulatedEgress } from '../../shared/egress/simulated.ts';
 import { type AnyEmitted, BuildFinished, BuildResolved, ImageBootTested, ImageBuilt, ImageUploaded, SideRepoReady } from '../../shared/events/catalog.ts';
 import { memoryFiles } from '../../shared/files/memory.ts';
@@ -28,6 +30,8 @@ import { createLog } from '../../shared/log/log.ts';
 import { memoryMail } from '../../shared/mail/memory.ts';
 import type { Programs } from '../../shared/programs/programs.ts';
 import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
+import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
+import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { leadership, leaseCollection } from '../../shared/stage/leadership.ts';
 import { lifecycle } from '../../shared/stage/lifecycle.ts';
 import { endedTopic } from '../../shared/stage/outbox.ts';
@@ -125,25 +129,28 @@ async function pipelineRound(count: number, handlers: Handlers): Promise<Round> 
   return withStore(async (store) => {
     const logger = createLog({ level: 'silent' });
     const life = lifecycle({ clock, logger });
-    const fileSystem: { workspaces?: ReturnType<typeof memoryWorkspaces> } = {};
+    const fileSystem: { disk?: MemoryDisk } = {};
     const files = memoryFiles({
       clock,
-      readPath: (path) => fileSystem.workspaces?.readAt(path),
-      writePath: (path, bytes) => fileSystem.workspaces?.writeAt(path, bytes),
+      readPath: (path) => fileSystem.disk?.read(path),
+      writePath: (path, bytes) => fileSystem.disk?.write(path, bytes),
     });
     const workspaces = memoryWorkspaces({ files });
-    fileSystem.workspaces = workspaces;
+    const disk = memoryDisk(workspaces);
+    fileSystem.disk = disk;
     const builds = await store.collection(buildCollection);
     const bus = embeddedBus({ deadLetters: await store.collection(deadLetterCollection), clock });
     const releases = { releases: [simulatedRelease] };
     await bus.assert(pipelineTopology(releases));
     const programs = instantPrograms({ ...simulatedRpmTools(workspaces), ...simulatedImageTools(workspaces) });
-    const egress = simulatedEgress({ routes: simulatedRoutes, clock, write: workspaces.writeAt });
+    const egress = simulatedEgress({ routes: simulatedRoutes, clock, write: disk.write, read: disk.read, remove: disk.remove });
+    const downloads = rpmDownloads({ egress, clock, partials: disk.partialFiles('/downloads', clock), target: contentTarget(files) });
     const runtime = {
       clock,
       files,
       programs,
       egress,
+      downloads,
       releases,
       untrustedCode: { kickstartScripts: false, rpms: false },
       bus,

@@ -1,4 +1,5 @@
 /** The resolver on a repository of 60,000 packages: warm, cold, many at once, and how much memory that takes; and the search for packages. The reference is dnf by the plainest means. */
+
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { BuildRequest, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
 import { systemClock } from '../../shared/clock/system.ts';
+import { localPartialFiles } from '../../shared/downloads/local.ts';
 import { httpEgress } from '../../shared/egress/http.ts';
 import { localFiles } from '../../shared/files/local.ts';
 import { spawnedPrograms } from '../../shared/programs/spawned.ts';
@@ -15,6 +17,8 @@ import { repositoryCollection } from '../../shared/releases/repository-collectio
 import { cachedRepositories } from '../../shared/repositories/cached.ts';
 import { remoteClients } from '../../shared/resolution/remote-clients.ts';
 import { resolveRequest } from '../../shared/resolution/resolve.ts';
+import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
+import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { dnfSolver } from '../../shared/solver/dnf.ts';
 import { localWorkspaces } from '../../shared/workspace/local.ts';
 import { freePort, startRealService } from '../support/real-service.ts';
@@ -79,7 +83,9 @@ async function openResolver(url: string, destination: string, directory: string)
     unsigned: 'allow',
     engines: { boot: 'lorax' },
   });
-  const ports = { clock, files, egress, solver, ...remoteClients({ egress, clock }) };
+  const partials = localPartialFiles({ directory: join(directory, 'downloads'), clock });
+  const downloads = rpmDownloads({ egress, clock, partials, target: contentTarget(files) });
+  const ports = { clock, files, egress, downloads, solver, ...remoteClients({ egress, clock }) };
   return {
     solver,
     release,

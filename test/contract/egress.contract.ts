@@ -18,7 +18,7 @@ export interface EgressUnderTest {
   readonly close?: () => Promise<void>;
 }
 
-export const partContent = { old: 'old-'.repeat(100), new: 'new!'.repeat(100) } as const;
+const partContent = { old: 'old-'.repeat(100), new: 'new!'.repeat(100) } as const;
 
 /**
  * What `/part/NAME` answers, by its NAME: 400 bytes in all, `old-` or `new!` again and again, with an ETag. Whole, it is cut after 150 bytes, unless the name begins with `whole-`; a rest comes whole.

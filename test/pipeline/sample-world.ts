@@ -1,4 +1,5 @@
 /** Stages run for real on one request: dnf, createrepo_c and the egress of this machine against the sample distribution's site. */
+
 import { createHash } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -6,6 +7,7 @@ import { resolver } from '../../services/resolver/service.ts';
 import { type Failure, failureOf } from '../../shared/build/failure.ts';
 import { BuildRequest, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
 import { systemClock } from '../../shared/clock/system.ts';
+import { localPartialFiles } from '../../shared/downloads/local.ts';
 import { httpEgress } from '../../shared/egress/http.ts';
 import type { Emitted, Event } from '../../shared/events/define.ts';
 import { readContentText } from '../../shared/files/content.ts';
@@ -14,6 +16,8 @@ import { spawnedPrograms } from '../../shared/programs/spawned.ts';
 import type { Release } from '../../shared/releases/releases.ts';
 import { cachedRepositories } from '../../shared/repositories/cached.ts';
 import { Resolution } from '../../shared/resolution/resolution.ts';
+import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
+import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { dnfSolver } from '../../shared/solver/dnf.ts';
 import type { Stage, StageContext } from '../../shared/stage/stage.ts';
 import { localWorkspaces } from '../../shared/workspace/local.ts';
@@ -62,6 +66,8 @@ export async function sampleWorld(): Promise<SampleWorld> {
     const files = await localFiles({ directory: join(place, 'files') });
     const workspaces = localWorkspaces({ directory: join(place, 'work'), files, owner: 'test', programs });
     const lines: string[] = [];
+    const partials = localPartialFiles({ directory: join(place, 'downloads'), clock });
+    const downloads = rpmDownloads({ egress, clock, partials, target: contentTarget(files) });
 
     const run = async <D>(ran: Stage, data: unknown): Promise<Emitted<string, D>> => {
       const workspace = await workspaces.create(ran.name);
@@ -78,6 +84,7 @@ export async function sampleWorld(): Promise<SampleWorld> {
         files,
         programs,
         egress,
+        downloads,
         releases: { releases: [release] },
         untrustedCode: { kickstartScripts: false, rpms: false },
       };

@@ -4,6 +4,7 @@ import { simulatedMachines } from '../../services/boot-test/simulated-machine.ts
 import type { VirtualMachines } from '../../services/boot-test/virtual-machine.ts';
 import { SpindleError } from '../../shared/build/failure.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
+import type { MemoryDisk } from '../../shared/downloads/memory.ts';
 import type { Egress } from '../../shared/egress/egress.ts';
 import { simulatedEgress } from '../../shared/egress/simulated.ts';
 import type { ProgramRequest, ProgramResult, Programs } from '../../shared/programs/programs.ts';
@@ -36,8 +37,9 @@ export function simulatedTools(world: {
   readonly random: () => number;
   readonly faults: Faults;
   readonly workspaces: MemoryWorkspaces;
+  readonly disk: MemoryDisk;
 }): SimulatedTools {
-  const { clock, random, faults, workspaces } = world;
+  const { clock, random, faults, workspaces, disk } = world;
   const running = new Set<symbol>();
 
   /** The tool's own answer, unless trouble comes first. */
@@ -111,7 +113,8 @@ export function simulatedTools(world: {
         await clock.sleep(random() * 50, signal);
         return faults.strikes('download cut') ? undefined : simulatedRoutes(hop, signal);
       };
-      return mortal(simulatedEgress({ routes, clock: mortalClock(clock, process), write: (path, content) => workspaces.writeAt(path, content) }), process);
+      const { write, read, remove } = disk;
+      return mortal(simulatedEgress({ routes, clock: mortalClock(clock, process), write, read, remove }), process);
     },
   };
 }

@@ -13,9 +13,12 @@ import type { Bus } from '../../shared/bus/bus.ts';
 import { imageBuilderQueue, pipelineTopology } from '../../shared/bus/topology.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { seededRandom, type VirtualClock, virtualClock } from '../../shared/clock/virtual.ts';
+import { type MemoryDisk, memoryDisk } from '../../shared/downloads/memory.ts';
 import { memoryFiles } from '../../shared/files/memory.ts';
 import type { Log } from '../../shared/log/log.ts';
 import type { Letter, Mail } from '../../shared/mail/mail.ts';
+import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
+import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { cancelBuild } from '../../shared/stage/cancel.ts';
 import { leadership, leaseCollection } from '../../shared/stage/leadership.ts';
 import { startReconciler } from '../../shared/stage/reconcile.ts';
@@ -74,15 +77,16 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
   const deliveries = await store.collection(deliveryCollection);
   const leases = await store.collection(leaseCollection);
   // Files and workspaces hold each other's bytes by path: one file system.
-  const fileSystem: { workspaces?: ReturnType<typeof memoryWorkspaces> } = {};
+  const fileSystem: { disk?: MemoryDisk } = {};
   const files = memoryFiles({
     clock,
-    readPath: (path) => fileSystem.workspaces?.readAt(path),
-    writePath: (path, content) => fileSystem.workspaces?.writeAt(path, content),
+    readPath: (path) => fileSystem.disk?.read(path),
+    writePath: (path, content) => fileSystem.disk?.write(path, content),
   });
   const workspaces = memoryWorkspaces({ files });
-  fileSystem.workspaces = workspaces;
-  const tools = simulatedTools({ clock, random, faults, workspaces });
+  const disk = memoryDisk(workspaces);
+  fileSystem.disk = disk;
+  const tools = simulatedTools({ clock, random, faults, workspaces, disk });
   const letters: Letter[] = [];
   let notifierInterruptions = 0;
 
@@ -153,6 +157,7 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
       },
       sweep: async () => 0,
     };
+    const egress = tools.egressOf(process);
     return {
       clock: ownClock,
       bus,
@@ -162,7 +167,13 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
       files: ownFiles,
       workspaces: ownWorkspaces,
       programs: tools.programsOf(process),
-      egress: tools.egressOf(process),
+      egress,
+      downloads: rpmDownloads({
+        egress,
+        clock: ownClock,
+        partials: disk.partialFiles(`/downloads-${process.name}`, ownClock),
+        target: contentTarget(ownFiles),
+      }),
       releases,
       untrustedCode: { kickstartScripts: true, rpms: true },
       logger: silentLog,

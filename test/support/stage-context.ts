@@ -1,11 +1,15 @@
 /** Everything a stage handler gets, on memory adapters and the simulated distribution: a handler is then an ordinary function to test. */
+
 import { BuildRequest, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { systemClock } from '../../shared/clock/system.ts';
+import { type MemoryDisk, memoryDisk } from '../../shared/downloads/memory.ts';
 import { type SimulatedRoutes, simulatedEgress } from '../../shared/egress/simulated.ts';
 import { type MemoryFiles, memoryFiles } from '../../shared/files/memory.ts';
 import { type SimulatedProgram, simulatedPrograms } from '../../shared/programs/simulated.ts';
 import type { Release } from '../../shared/releases/releases.ts';
+import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
+import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import type { Solver } from '../../shared/solver/solver.ts';
 import type { StageContext } from '../../shared/stage/stage.ts';
 import { type MemoryWorkspaces, memoryWorkspaces } from '../../shared/workspace/memory.ts';
@@ -43,14 +47,20 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
     BuildRequest.parse({ release: release.id, imageType: 'live', packages: ['hello'], ...options.request }),
   )[0] as SingleBuildRequest;
   const clock = options.clock ?? { ...systemClock(), sleep: async () => {} };
-  const files = memoryFiles();
+  // One file system: what is downloaded becomes a stored file by its path.
+  const fileSystem: { disk?: MemoryDisk } = {};
+  const files = memoryFiles({ readPath: (path) => fileSystem.disk?.read(path) });
   const workspaces = memoryWorkspaces({ files });
+  const disk = memoryDisk(workspaces);
+  fileSystem.disk = disk;
   const workspace = await workspaces.create('test');
   const lines: string[] = [];
   const urls: string[] = [];
   const egress = simulatedEgress({
     clock,
-    write: workspaces.writeAt,
+    write: disk.write,
+    read: disk.read,
+    remove: disk.remove,
     routes: async (hop, signal) => {
       urls.push(hop.url.href);
       return (await options.routes?.(hop, signal)) ?? simulatedRoutes(hop, signal);
@@ -69,6 +79,7 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
     files,
     programs: simulatedPrograms({ ...simulatedRpmTools(workspaces), ...options.programs }, clock),
     egress,
+    downloads: rpmDownloads({ egress, clock, partials: disk.partialFiles('/downloads', clock), target: contentTarget(files) }),
     releases: { releases: [release] },
     untrustedCode: options.untrustedCode ?? { kickstartScripts: false, rpms: false },
   };

@@ -1,4 +1,5 @@
 /** One small world for tests of the runtime: memory adapters, the embedded broker, and a clock that moves when told to. */
+
 import { admitted, type Build, buildCollection, newBuild } from '../../shared/build/build.ts';
 import { buildStates } from '../../shared/build/states.ts';
 import { buildLogs, readBuildLog } from '../../shared/build-log/build-log.ts';
@@ -6,11 +7,14 @@ import { deadLetterCollection } from '../../shared/bus/dead-letter-collection.ts
 import { type EmbeddedConnection, embeddedBroker } from '../../shared/bus/embedded.ts';
 import { pipelineTopology } from '../../shared/bus/topology.ts';
 import { type VirtualClock, virtualClock } from '../../shared/clock/virtual.ts';
+import { memoryDisk } from '../../shared/downloads/memory.ts';
 import { simulatedEgress } from '../../shared/egress/simulated.ts';
 import { type MemoryFiles, memoryFiles } from '../../shared/files/memory.ts';
 import type { Log } from '../../shared/log/log.ts';
 import { simulatedPrograms } from '../../shared/programs/simulated.ts';
 import { ReleasesFile } from '../../shared/releases/releases.ts';
+import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
+import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { relayOutbox } from '../../shared/stage/outbox.ts';
 import { type Reconciler, startReconciler } from '../../shared/stage/reconcile.ts';
 import type { StageRuntime } from '../../shared/stage/run.ts';
@@ -85,11 +89,13 @@ export async function stageWorld(seed = 1): Promise<StageWorld> {
       const own = broker.connect();
       const programs = simulatedPrograms({}, clock);
       const egress = simulatedEgress({ routes: () => undefined, clock });
+      const partials = memoryDisk(workspaces).partialFiles(`/downloads-${worker}`, clock);
       return {
         clock,
         files,
         programs,
         egress,
+        downloads: rpmDownloads({ egress, clock, partials, target: contentTarget(files) }),
         releases,
         untrustedCode: { kickstartScripts: false, rpms: false },
         bus: own,

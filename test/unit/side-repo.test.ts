@@ -78,7 +78,7 @@ describe('side-repo', () => {
       ['side', ['Packages/h/hello-1.1-1.noarch.rpm', 'repodata/primary.xml.gz', 'repodata/repomd.xml']],
     ]);
     for (const { sha256 } of repositories.flatMap(({ files }) => files)) expect(world.files.peek(contentKey(sha256))).toBeDefined();
-    expect(world.lines).toEqual(expect.arrayContaining(['side-repo: all 2 packages are there and checked; 0.0 MB were fetched, the rest was stored already']));
+    expect(world.lines).toEqual(expect.arrayContaining(['side-repo: all 2 packages are there and checked; 0.0 MB were fetched, 0.0 MB were stored already']));
   });
 
   it('fetches nothing that is stored, and does the same again with the same result', async () => {
@@ -136,7 +136,9 @@ describe('side-repo', () => {
     const clock = { ...base.context.clock, sleep: async (ms: number) => void pauses.push(ms) };
     const { run } = await prepare([bash], { routes, clock });
     await run();
-    expect([calls, pauses]).toEqual([3, [1000]]);
+    expect([calls, pauses]).toEqual([3, [expect.any(Number)]]);
+    // A second, and up to half of it more or less, so that not all come back at the same moment.
+    expect(Math.abs((pauses[0] ?? 0) - 1000)).toBeLessThanOrEqual(500);
   });
 
   const other = (text: string, payload?: string) => {
@@ -191,7 +193,7 @@ describe('side-repo', () => {
     await expect(refusing.run()).rejects.toMatchObject({ code: 'PACKAGE_UNSIGNED', message: expect.stringContaining('from the repository mine') });
   });
 
-  it('fetches at most 6 at a time, and a cancel ends them all', async () => {
+  it('fetches at most 8 at a time from one host, and a cancel ends them all', async () => {
     const many = Array.from({ length: 30 }, (_, index) => resolved(`part${index}-1-1.noarch`));
     const ending = new AbortController();
     const reason = new Error('canceled');
@@ -203,7 +205,7 @@ describe('side-repo', () => {
     };
     const { run } = await prepare(many, { routes, signal: ending.signal });
     await expect(run()).rejects.toBe(reason);
-    expect(atOnce).toBe(6);
+    expect(atOnce).toBe(8);
   });
 });
 
