@@ -1,4 +1,6 @@
 /** The packages that the sample system consists of, and the demo's: what each is made of. */
+
+import { installer, packageChoice } from './installer-scripts.ts';
 import { helloVersions, sampleRelease } from './known-names.ts';
 import type { PackageDefinition } from './package-definition.ts';
 import { type Plan, sharedDirectories } from './package-plan.ts';
@@ -69,6 +71,24 @@ const dracut: Plan = {
   },
 };
 
+/** Is to Sample Linux what Anaconda is to Fedora, and provides its names, by which installation media are made. */
+const sampleInstaller: Plan = {
+  definition: {
+    name: 'sample-installer',
+    version: '1',
+    release,
+    arch: 'noarch',
+    summary: 'Installs the system from a medium, as its kickstart says',
+    license: 'MIT',
+    requires: ['busybox', 'dosfstools', 'e2fsprogs', 'isomd5sum', 'kernel-core', 'rpm', 'sample-init'],
+    provides: ['anaconda', 'anaconda-dracut'],
+  },
+  async stage(stage) {
+    await stage.text('usr/sbin/sample-installer', installer, 0o755);
+    await stage.text('usr/share/sample-installer/choose-packages', packageChoice, 0o755);
+  },
+};
+
 /** KIWI refuses to make a live medium unless this package is asked for by name, in a version that is not much older than itself. */
 const dracutKiwiLive: Plan = {
   definition: {
@@ -128,6 +148,7 @@ export const smallPackages: readonly Plan[] = [
   sampleInit,
   dracut,
   dracutKiwiLive,
+  sampleInstaller,
   hello(helloVersions.stable),
   dataPackage('greeting-common', '2.0'),
   dataPackage('greeting', '2.0', { requires: ['greeting-common = 2.0', 'hello >= 1.0'] }),

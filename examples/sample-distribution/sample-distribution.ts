@@ -18,7 +18,7 @@ import { hostPackage, smallPackages } from './packages.ts';
 import { layOutRepository, type RepositoryLayout } from './repositories.ts';
 import { buildRpms, readRpms, rpmsIn } from './rpm-building.ts';
 import { openSigning, type Signer, type Signing, signers } from './signing.ts';
-import { type CopiedPackage, hostVersions, stageBusybox, stageGrub, stageLibraries, stageRpm } from './userland.ts';
+import { type CopiedPackage, hostVersions, stageBusybox, stageDiskProgram, stageGrub, stageLibraries, stageRpm } from './userland.ts';
 
 export interface SampleDistributionOptions {
   /** Where it is to stand. Its parent folder is made; what was there before is replaced as a whole. */
@@ -225,6 +225,8 @@ async function allOrNothing<T>(actions: readonly Promise<T>[]): Promise<T[]> {
   return values;
 }
 
+const diskPackages = { e2fsprogs: 'Makes ext4 file systems', dosfstools: 'Makes FAT file systems', isomd5sum: 'Checks media' } as const;
+
 function hostPackages({ run, versions }: Making) {
   const upstream = (name: CopiedPackage) => versions[name].upstream;
   return [
@@ -276,6 +278,12 @@ function hostPackages({ run, versions }: Making) {
         provides: ['grub2-efi-x64-modules', 'grub2-pc-modules', 'grub2-tools'],
       },
       (stage) => stageGrub(stage),
+    ),
+    ...(['e2fsprogs', 'dosfstools', 'isomd5sum'] as const).map((name) =>
+      hostPackage(
+        { name, version: upstream(name), summary: diskPackages[name], license: 'GPL-2.0-or-later', requires: ['filesystem', 'sample-libs'] },
+        (stage) => stageDiskProgram(name, stage),
+      ),
     ),
   ];
 }

@@ -11,12 +11,18 @@ export PATH=/usr/bin:/usr/sbin
 mountpoint -q /proc || mount -t proc proc /proc
 mountpoint -q /sys || mount -t sysfs sysfs /sys
 mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
-mount -t tmpfs -o mode=0755 tmpfs /run
+# Of an installer's system the initramfs has laid it out: the medium is mounted there.
+mountpoint -q /run || mount -t tmpfs -o mode=0755 tmpfs /run
 mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
 # The kernel must not write into the middle of a line of the report.
 dmesg -n 1
 hostname -F /etc/hostname
 . /etc/os-release
+
+# An automatic installation says what it does itself, and turns the machine off.
+case " $(cat /proc/cmdline) " in
+  *" inst.ks="*) [ ! -x /usr/sbin/sample-installer ] || exec /usr/sbin/sample-installer ;;
+esac
 
 # In full, because busybox's shell takes its own small rpm for a bare name. An epoch of 0 is the same as none, and is not written.
 /usr/bin/rpm -qa --qf '%{NAME}-%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}.%{ARCH}\\n' | sed 's/-0:\\([^-]*-[^-]*\\)$/-\\1/' | sort > /run/rpm-list
@@ -39,6 +45,7 @@ hostname -F /etc/hostname
     hello | sed 's/^/  /'
     echo
   fi
+  [ ! -x /usr/sbin/sample-installer ] || /usr/sbin/sample-installer --screen
 } > /dev/tty1 2> /dev/null
 
 # The report comes once on each console: where the serial port is the kernel's console, both names mean the same line.
@@ -64,7 +71,8 @@ cd
 
 /**
  * The first program of the initramfs. Finds the medium by its volume label, as dracut's live modules do (`root=live:CDLABEL=<label>`), and starts the system from
- * the squashfs on it with a writable overlay in memory. A plain `root=/dev/…` works too.
+ * the squashfs on it with a writable overlay in memory; as Anaconda's do it finds an installer (`inst.stage2=hd:LABEL=<label>`), and leaves the medium mounted at
+ * /run/install/repo. An installed system is found by `root=UUID=…`, `root=LABEL=…` or `root=/dev/…`. With `rd.live.check` the medium is checked first.
  */
 export const initramfsStart = `#!/bin/busybox sh
 export PATH=/bin
@@ -81,13 +89,24 @@ give_up() {
   exec sh
 }
 
-label= device=
+label= root= images=LiveOS/squashfs.img check=
 for word in $(cat /proc/cmdline); do
   case $word in
     root=live:CDLABEL=*|root=live:LABEL=*) label=\${word##*LABEL=} ;;
-    root=/dev/*) device=\${word#root=} ;;
+    inst.stage2=hd:LABEL=*) label=\${word#inst.stage2=hd:LABEL=} label=\${label%%:*} images="images/install.img LiveOS/squashfs.img" ;;
+    root=/dev/*|root=UUID=*|root=LABEL=*) root=\${word#root=} ;;
+    rd.live.check) check=yes ;;
   esac
 done
+
+# A name of its own, or what has this label or UUID.
+find_root() {
+  case $root in
+    /dev/*) device=$root ;;
+    *) device=$(findfs "$root" 2> /dev/null) ;;
+  esac
+  [ -b "$device" ]
+}
 
 # ISO 9660 keeps the volume label in 32 bytes at this place.
 find_medium() {
@@ -102,10 +121,10 @@ find_medium() {
 }
 
 tries=0
-if [ -n "$device" ]; then
-  until [ -b "$device" ]; do
+if [ -n "$root" ]; then
+  until find_root; do
     tries=$((tries + 1))
-    [ $tries -lt 150 ] || give_up "there is no $device"
+    [ $tries -lt 150 ] || give_up "there is no $root"
     sleep 0.2
   done
   mount -o rw "$device" /system || give_up "cannot mount $device"
@@ -115,8 +134,18 @@ else
     [ $tries -lt 150 ] || give_up "there is no medium labelled '$label'"
     sleep 0.2
   done
-  mount -t iso9660 -o ro "$medium" /mnt/medium || give_up "cannot mount $medium"
-  mount -t squashfs -o ro,loop /mnt/medium/LiveOS/squashfs.img /mnt/squashfs || give_up "cannot mount LiveOS/squashfs.img"
+  if [ -n "$check" ]; then
+    echo "checking $medium"
+    checkisomd5 "$medium" < /dev/null || give_up "$medium fails its media check"
+  fi
+  mount -t tmpfs -o mode=0755 tmpfs /run
+  mkdir -p /run/install/repo
+  mount -t iso9660 -o ro "$medium" /run/install/repo || give_up "cannot mount $medium"
+  image=
+  for each in $images; do
+    [ -n "$image" ] || [ ! -f "/run/install/repo/$each" ] || image=$each
+  done
+  mount -t squashfs -o ro,loop "/run/install/repo/$image" /mnt/squashfs || give_up "cannot mount '$image' of $medium"
   lower=/mnt/squashfs
   if [ -f /mnt/squashfs/LiveOS/rootfs.img ]; then
     mount -t ext4 -o ro,loop /mnt/squashfs/LiveOS/rootfs.img /mnt/image || give_up "cannot mount LiveOS/rootfs.img"
@@ -126,6 +155,7 @@ else
   mkdir /mnt/memory/upper /mnt/memory/work
   mount -t overlay -o lowerdir=$lower,upperdir=/mnt/memory/upper,workdir=/mnt/memory/work overlay /system || give_up "cannot lay a writable layer over the system"
 fi
+[ -n "$root" ] || mount --move /run /system/run
 for directory in proc sys dev; do mount --move /$directory /system/$directory; done
 exec switch_root /system /sbin/init
 `;
@@ -153,11 +183,18 @@ done
 
 tree=$(mktemp -d /var/tmp/dracut.XXXXXX)
 trap 'rm -rf "$tree"' EXIT
-mkdir -p "$tree/bin" "$tree/proc" "$tree/sys" "$tree/dev" "$tree/system" "$tree/lib/modules"
-for directory in medium squashfs image memory; do mkdir -p "$tree/mnt/$directory"; done
+mkdir -p "$tree/bin" "$tree/proc" "$tree/sys" "$tree/dev" "$tree/run" "$tree/system" "$tree/lib/modules"
+for directory in squashfs image memory; do mkdir -p "$tree/mnt/$directory"; done
 cp /usr/bin/busybox "$tree/bin/busybox"
 cp -a "/usr/lib/modules/$kernel" "$tree/lib/modules/"
 rm -f "$tree/lib/modules/$kernel/vmlinuz"
+if [ -x /usr/bin/checkisomd5 ]; then
+  # With the libraries that it loads, and their loader.
+  cp /usr/bin/checkisomd5 "$tree/bin/checkisomd5"
+  mkdir -p "$tree/lib/x86_64-linux-gnu" "$tree/lib64"
+  for library in libpopt.so.0 libc.so.6; do cp "/usr/lib/x86_64-linux-gnu/$library" "$tree/lib/x86_64-linux-gnu/"; done
+  cp /usr/lib64/ld-linux-x86-64.so.2 "$tree/lib64/"
+fi
 cp /usr/lib/dracut/initramfs-start "$tree/init"
 chmod 755 "$tree/init"
 (cd "$tree" && find . | cpio -o -H newc 2> /dev/null | gzip -6) > "$output"

@@ -6,12 +6,24 @@ import type { RunTool } from './host-programs.ts';
 import type { StagedPackage } from './staging.ts';
 
 /** The Debian packages that programs are copied from, each with the program that must be there. */
-const copiedFrom = ['busybox-static', 'rpm', 'rpm-common', 'bash', 'grub-common', 'grub-pc-bin', 'grub-efi-amd64-bin'] as const;
+const copiedFrom = [
+  'busybox-static',
+  'rpm',
+  'rpm-common',
+  'bash',
+  'grub-common',
+  'grub-pc-bin',
+  'grub-efi-amd64-bin',
+  'e2fsprogs',
+  'dosfstools',
+  'isomd5sum',
+] as const;
 export type CopiedPackage = (typeof copiedFrom)[number];
 
 const rpmPrograms = ['/usr/bin/rpm', '/usr/bin/rpmdb', '/usr/bin/rpmkeys'];
 const grubPrograms = ['/usr/bin/grub-mkimage', '/usr/sbin/grub-mkconfig'];
-const dynamicPrograms = [...rpmPrograms, '/bin/bash', '/usr/bin/grub-mkimage'];
+const diskPrograms = { e2fsprogs: '/sbin/mke2fs', dosfstools: '/sbin/mkfs.vfat', isomd5sum: '/usr/bin/checkisomd5' } as const;
+const dynamicPrograms = [...rpmPrograms, '/bin/bash', '/usr/bin/grub-mkimage', ...Object.values(diskPrograms)];
 
 /** Which versions of Debian's packages this machine has, in full and as an RPM version can be written. */
 export async function hostVersions(run: RunTool): Promise<Record<CopiedPackage, { readonly debian: string; readonly upstream: string }>> {
@@ -82,6 +94,14 @@ export async function stageGrub(stage: StagedPackage): Promise<void> {
   }
   await stage.copy('usr/share/grub/unicode.pf2', '/usr/share/grub/unicode.pf2');
   await stage.copy('usr/share/grub/grub-mkconfig_lib', '/usr/share/grub/grub-mkconfig_lib');
+}
+
+/** What an installer makes file systems and checks media with. */
+export async function stageDiskProgram(name: keyof typeof diskPrograms, stage: StagedPackage): Promise<void> {
+  const program = diskPrograms[name];
+  await stage.copy(`usr/${name === 'isomd5sum' ? 'bin' : 'sbin'}/${basename(program)}`, program, 0o755);
+  // Without it mke2fs knows no ext4.
+  if (name === 'e2fsprogs') await stage.copy('etc/mke2fs.conf', '/etc/mke2fs.conf');
 }
 
 /** Copies every shared library that the programs load, with the loader where the programs expect it. */

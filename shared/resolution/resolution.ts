@@ -44,6 +44,9 @@ export const Resolution = z.object({
   requested: z.array(z.string()),
   /** Names that the requester, and the image tool, asked for (groups and capabilities resolved to packages of this set), for recipes. Sorted. */
   roots: z.array(z.string()),
+  /** The groups that the request names, or that an environment it names does, with those of their packages that are in this set: a medium with the packages says so of them. Left out in resolutions of older versions. */
+  groups: z.array(z.object({ id: z.string(), name: z.string(), packages: z.array(z.string()) })).optional(),
+  environments: z.array(z.object({ id: z.string(), name: z.string(), groups: z.array(z.string()) })).optional(),
   /** The repositories that were looked into, with the revision of their metadata and the SHA-256 of its repomd.xml. `requested`: the requester's own. */
   repositories: z.array(z.object({ id: z.string(), role: z.string(), revision: z.string(), sha256: z.string().optional() })),
   /** Sentences for the requester: what was left out or had no effect, though nothing failed. */

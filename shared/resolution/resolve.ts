@@ -204,6 +204,8 @@ function resolutionOf(answer: Solved, assembly: Assembly): Resolution {
     packages,
     requested: packages.filter(({ nevra }) => demanded.has(nevra)).map(({ nevra }) => nevra),
     roots: answer.roots,
+    groups: answer.groups,
+    environments: answer.environments,
     repositories: answer.repositories.map(({ id, revision, digest }) => ({ id: shownId(id), role: roleOf(id), revision, sha256: digest })),
     warnings: [...warnings, ...unusedTags(sets, packages)],
     downloadBytes: packages.reduce((sum, { size }) => sum + size, 0),

@@ -101,17 +101,36 @@ class Groups:
     def __init__(self, comps):
         self.comps = comps
 
-    def packages(self, spec):
-        """None where there is no such group. Mandatory and default packages; of an environment those of its mandatory groups."""
+    def find(self, spec):
+        """The environment, if the name is of one, and the groups that it stands for; None where there is no such group."""
         if spec.startswith("@^"):
             environment = self.comps.environment_by_pattern(spec[2:])
-            groups = None if environment is None else environment.mandatory_groups
-        else:
-            group = self.comps.group_by_pattern(spec[1:])
-            groups = None if group is None else [group]
-        if groups is None:
-            return None
-        return sorted({package.name for group in groups for package in group.mandatory_packages + group.default_packages})
+            return None if environment is None else (environment, environment.mandatory_groups)
+        group = self.comps.group_by_pattern(spec[1:])
+        return None if group is None else (None, [group])
+
+    def packages(self, spec):
+        """None where there is no such group. Mandatory and default packages; of an environment those of its mandatory groups."""
+        found = self.find(spec)
+        return None if found is None else sorted({name for group in found[1] for name in self.members(group)})
+
+    def members(self, group):
+        return [package.name for package in group.mandatory_packages + group.default_packages]
+
+    def described(self, specs, chosen):
+        """The groups and environments that are named, with those of their members that were chosen: a medium that carries the packages says so of them."""
+        groups, environments = {}, {}
+        for spec in specs:
+            environment, members = self.find(spec)
+            if environment is not None:
+                environments[environment.id] = {
+                    "id": environment.id,
+                    "name": environment.ui_name or environment.id,
+                    "groups": [group.id for group in members],
+                }
+            for group in members:
+                groups[group.id] = {"id": group.id, "name": group.ui_name or group.id, "packages": sorted(chosen & set(self.members(group)))}
+        return {"groups": list(groups.values()), "environments": list(environments.values())}
 
     def named(self):
         for group in self.comps.groups:
@@ -392,6 +411,7 @@ class Question:
             "packages": [self.describe(package) for package in chosen],
             "roots": self.roots(chosen, added),
             "skipped": sorted(self.skipped),
+            **self.groups.described([spec for spec in self.request["install"] if spec.startswith("@")], {package.name for package in chosen}),
         }
 
 

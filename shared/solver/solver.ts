@@ -80,6 +80,10 @@ const SolvedPackage = z.object({
 });
 export type SolvedPackage = z.infer<typeof SolvedPackage>;
 
+/** A group that a request names, or that an environment does: those of its packages that were chosen. */
+const SolvedGroup = z.object({ id: text, name: text, packages: z.array(text) });
+const SolvedEnvironment = z.object({ id: text, name: text, groups: z.array(text) });
+
 /** Where else a package is: for words that tell the requester what to change. */
 const Elsewhere = z.object({ nevra: text, repository: text, advisories: z.array(text).max(20) });
 export type Elsewhere = z.infer<typeof Elsewhere>;
@@ -92,6 +96,9 @@ export const SolverAnswer = z.discriminatedUnion('outcome', [
     roots: z.array(text),
     /** Packages of a group that no enabled repository has. */
     skipped: z.array(text),
+    /** Those that the request names; of an environment's the groups that it stands for. */
+    groups: z.array(SolvedGroup).max(1000).optional(),
+    environments: z.array(SolvedEnvironment).max(100).optional(),
   }),
   z.object({
     outcome: z.literal('missing'),

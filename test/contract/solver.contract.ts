@@ -134,6 +134,16 @@ export function solverContract(name: string, make: (directory: string) => Promis
       expect(nevras(await solve({ install }))).toEqual(found);
     });
 
+    it('tells of named groups and environments which of their packages were chosen', async () => {
+      const answer = (await solve({ install: ['@^all'] })) as Solved;
+      expect(answer.environments).toMatchObject([{ id: 'all', groups: ['core', 'tools'] }]);
+      expect(answer.groups?.map(({ id, packages }) => [id, packages])).toEqual([
+        ['core', ['bash']],
+        ['tools', ['hello']],
+      ]);
+      expect(((await solve({ install: ['hello'] })) as Solved).groups).toEqual([]);
+    });
+
     it('leaves out what is excluded, and members of groups that no repository has', async () => {
       expect(await solve({ install: ['@core'] })).toMatchObject({ outcome: 'solved', skipped: ['not-there'] });
       expect(await solve({ install: ['hello'], exclude: ['bash'] })).toMatchObject({
