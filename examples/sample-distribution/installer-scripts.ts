@@ -199,8 +199,8 @@ until [ -b "$esp" ] && [ -b "$root" ]; do
   sleep 0.1
 done
 uuid=$(cat /proc/sys/kernel/random/uuid)
-must mkfs.vfat -n ESP "$esp"
-must mke2fs -q -F -t ext4 -L sample-root -U "$uuid" "$root"
+must /usr/sbin/mkfs.vfat -n ESP "$esp"
+must /usr/sbin/mke2fs -q -F -t ext4 -L sample-root -U "$uuid" "$root"
 mkdir -p "$target"
 for module in ext4 vfat nls_cp437 nls_ascii nls_utf8; do modprobe $module 2> /dev/null; done
 must mount -t ext4 "$root" "$target"

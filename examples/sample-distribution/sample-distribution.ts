@@ -1,6 +1,6 @@
 /**
- * Makes Sample Linux: a small RPM distribution out of Debian's packages, with its repositories and what its Koji has. Nothing is pretended but dracut (see
- * system-scripts.ts): the kernel, the programs, the RPMs and the repositories are real.
+ * Makes Sample Linux: a small RPM distribution out of Debian's packages, with its repositories and what its Koji has. Nothing is pretended but dracut and Anaconda (see
+ * system-scripts.ts and installer-scripts.ts): the kernel, the programs, the RPMs and the repositories are real.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';

@@ -8,11 +8,12 @@
  */
 export const systemStart = `#!/bin/sh
 export PATH=/usr/bin:/usr/sbin
-mountpoint -q /proc || mount -t proc proc /proc
-mountpoint -q /sys || mount -t sysfs sysfs /sys
-mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
+[ -r /proc/mounts ] || mount -t proc proc /proc
+is_mounted() { grep -q " $1 " /proc/mounts; }
+is_mounted /sys || mount -t sysfs sysfs /sys
+is_mounted /dev || mount -t devtmpfs devtmpfs /dev
 # Of an installer's system the initramfs has laid it out: the medium is mounted there.
-mountpoint -q /run || mount -t tmpfs -o mode=0755 tmpfs /run
+is_mounted /run || mount -t tmpfs -o mode=0755 tmpfs /run
 mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
 # The kernel must not write into the middle of a line of the report.
 dmesg -n 1

@@ -44,7 +44,7 @@ export async function hostVersions(run: RunTool): Promise<Record<CopiedPackage, 
 }
 
 /** Programs of busybox that would stand in the way of the real ones, which other packages bring. */
-const notFromBusybox = new Set(['bash', 'busybox', 'dpkg', 'dpkg-deb', 'rpm', 'rpm2cpio']);
+const notFromBusybox = new Set(['bash', 'busybox', 'dpkg', 'dpkg-deb', 'mke2fs', 'rpm', 'rpm2cpio']);
 const systemPrograms = new Set([
   'blkid',
   'depmod',

@@ -71,6 +71,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
         kickstart: own?.content,
         resolution,
         releasever: release?.releasever ?? resolution.release,
+        releaseName: release?.name,
         root: workspace.path,
         toolVersion: version,
       });

@@ -34,11 +34,54 @@ const grub: Readonly<Record<string, EnginePackages>> = {
 /** A live system: its kernel, and dracut with the modules that start a system from a medium. */
 const nativeLive: EnginePackages = {
   needed: ['kernel-core', 'dracut', 'dracut-live'],
-  ifKnown: ['kernel-modules', 'dracut-config-generic', 'dracut-network'],
+  ifKnown: ['kernel-modules', 'dracut-config-generic', 'dracut-network', 'isomd5sum'],
 };
+
+/**
+ * The system that an installation medium starts: Anaconda with what it needs to run, after lorax's runtime-install.tmpl. `anaconda` is a capability that the sample distribution's installer provides.
+ */
+const installer: EnginePackages = {
+  needed: ['kernel-core', 'dracut', 'anaconda', 'anaconda-dracut'],
+  ifKnown: [
+    ...[
+      'sample-installer',
+      'anaconda-install-env-deps',
+      'anaconda-install-img-deps',
+      'anaconda-widgets',
+      'anaconda-core',
+      'anaconda-tui',
+      'anaconda-gui',
+      'dnf',
+    ],
+    ...['kernel-modules', 'kernel-modules-extra', 'linux-firmware', 'dracut-network', 'dracut-config-generic', 'dracut-live', 'isomd5sum', 'plymouth'],
+    ...['glibc-all-langpacks', 'kbd', 'selinux-policy-targeted', 'systemd', 'rsyslog', 'tar', 'xz', 'curl', 'bzip2', 'rpcbind'],
+    ...['e2fsprogs', 'btrfs-progs', 'xfsprogs', 'dosfstools', 'lvm2', 'cryptsetup', 'mdadm', 'udisks2', 'device-mapper-persistent-data', 'efibootmgr'],
+    ...['less', 'vim-minimal', 'rsync', 'openssh-clients', 'pciutils', 'usbutils', 'smartmontools', 'hdparm', 'strace', 'lsof'],
+  ],
+};
+
+/** What Anaconda itself puts onto every system that it installs, so a medium without network must carry it. */
+const installedSystem: Readonly<Record<string, EnginePackages>> = {
+  x86_64: {
+    needed: [],
+    ifKnown: ['grub2-pc', 'grub2-efi-x64', 'shim-x64', 'efibootmgr', 'kernel', 'authselect', 'chrony', 'firewalld', 'dracut-config-rescue'],
+  },
+  aarch64: { needed: [], ifKnown: ['grub2-efi-aa64', 'shim-aa64', 'efibootmgr', 'kernel', 'authselect', 'chrony', 'firewalld', 'dracut-config-rescue'] },
+};
+
+/** Names of what only the installer wants: it is on the medium, and not part of what is installed unless somebody asks for it. */
+export const installerOnly: ReadonlySet<string> = new Set([
+  ...['sample-installer', 'anaconda', 'anaconda-dracut', 'anaconda-live', 'anaconda-install-env-deps', 'anaconda-install-img-deps', 'anaconda-widgets'],
+  ...['anaconda-core', 'anaconda-tui', 'anaconda-gui', 'glibc-all-langpacks', 'dracut-live', 'dracut-network', 'isomd5sum', 'rpcbind', 'strace', 'lsof'],
+]);
 
 function together(...parts: readonly EnginePackages[]): EnginePackages {
   return { needed: parts.flatMap(({ needed }) => needed), ifKnown: parts.flatMap(({ ifKnown }) => ifKnown) };
+}
+
+/** What the system that an installation medium starts is made of: `needed` names and capabilities, `ifKnown` names of packages where the set has them. */
+export function installerPackages(arch: string): EnginePackages {
+  return together(installer, grub[arch] ?? none);
 }
 
 /** Added to the solve, so that a resolution is a set that an image can be made of. Nothing for engines that bring their own. */
@@ -47,5 +90,5 @@ export function enginePackages({ arch, imageType, engine }: { readonly arch: str
   const loader = grub[arch];
   if (engine !== 'native' || !loader) return none;
   if (imageType === 'live') return together(nativeLive, loader);
-  return none;
+  return imageType === 'boot' ? together(installer, loader) : together(installer, loader, installedSystem[arch] ?? none);
 }

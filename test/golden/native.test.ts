@@ -24,11 +24,28 @@ const fedoraPackages = [
   ...['kernel-core-6.17.4-300.fc44.x86_64', 'selinux-policy-targeted-42.1-1.fc44.noarch', 'policycoreutils-3.9-1.fc44.x86_64'],
 ];
 
+const installerOfSample = ['sample-installer-1-1.sample.noarch', 'isomd5sum-1.2.3-1.sample.x86_64'];
+const anaconda = ['anaconda-core-44.30-1.fc44.x86_64', 'anaconda-dracut-44.30-1.fc44.noarch', 'anaconda-install-env-deps-44.30-1.fc44.x86_64'];
+const grouped = {
+  roots: ['bash', 'busybox', 'hello', 'kernel-core', 'sample-installer'],
+  groups: [{ id: 'core', name: 'Core & more', packages: ['bash', 'busybox'] }],
+  environments: [{ id: 'sample-environment', name: 'Sample system', groups: ['core'] }],
+};
+
 it.each([
   ['live-sample', request(), resolutionOf(sample, side), 'sample'],
   ['live-fedora', request({ ...fedora, label: 'F44-de' }), resolutionOf(fedoraPackages, side, { release: '44' }), '44'],
+  ['boot-sample', request({ imageType: 'boot', label: 'HELLO-BOOT' }), resolutionOf([...sample, ...installerOfSample], side), 'sample'],
+  ['dvd-sample', request({ imageType: 'dvd', label: 'HELLO-DVD' }), resolutionOf([...sample, ...installerOfSample], side, grouped), 'sample'],
+  [
+    'dvd-fedora',
+    request({ ...fedora, imageType: 'dvd', label: 'F44-de' }),
+    resolutionOf([...fedoraPackages, ...anaconda], side, { release: '44', ...grouped, roots: ['anaconda-core', 'hello', 'systemd'] }),
+    '44',
+  ],
 ] as const)('%s', (name, request, resolution, releasever) => {
-  const order = { request, resolution, releasever, root: '/workspaces/one' };
+  const releaseName = releasever === '44' ? 'Fedora Linux 44' : 'Sample Linux';
+  const order = { request, resolution, releasever, releaseName, root: '/workspaces/one' };
   const recipe = native.render(order);
   expectGolden(`test/golden/native/${name}.sh`, recipe.artifact.content);
   // What is published is what runs, but for the workspace's path.

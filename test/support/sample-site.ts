@@ -41,7 +41,7 @@ export async function startSample(): Promise<SampleForTests> {
     keys: [`${site.url}/keys/RPM-GPG-KEY-sample`],
     sigkeys: ['5a3b1e00'],
     unsigned: 'side-repo',
-    engines: { live: 'kiwi' },
+    engines: { live: 'kiwi', boot: 'native', dvd: 'native' },
   };
   return { site, destination: new URL(site.url).host, release };
 }

@@ -12,6 +12,8 @@ export interface EngineOrder {
   readonly resolution: Resolution;
   /** What `$releasever` is in this release. */
   readonly releasever: string;
+  /** The release's name for people, such as `Fedora Linux 44`. */
+  readonly releaseName?: string | undefined;
   /** Absolute path of the workspace; the repositories stand in it, at `layout`. */
   readonly root: string;
   /** What the engine's tool here says its version is; undefined where it did not say. Command lines differ between versions. */

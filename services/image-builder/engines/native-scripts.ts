@@ -13,6 +13,7 @@ export const scripts = {
   installerEnvironment: path('installer-environment'),
   makeInitramfs: path('make-initramfs'),
   makeBootLoader: path('make-boot-loader'),
+  linkPackages: path('link-packages'),
   writeChecksums: path('write-checksums'),
 } as const;
 type Script = keyof typeof scripts;
@@ -132,6 +133,15 @@ rm -rf "$root/var/tmp/boot-loader"
 kilobytes=$(du -sk "$tree/EFI" | cut -f 1)
 mkfs.vfat -C -n ESP "$esp" $((kilobytes + 1024)) > /dev/null
 mcopy -s -i "$esp" "$tree/EFI" ::
+`,
+  linkPackages: `#!/bin/sh
+# link-packages HERE TREE REPOSITORY…: links to all packages of the repositories, laid out as there. The repositories are only read: they may be shared.
+set -eu
+here=$1 tree=$2
+shift 2
+for repository; do
+  [ ! -d "$repository/Packages" ] || cp -rs "$here/$repository/Packages/." "$tree/Packages/"
+done
 `,
   writeChecksums: `#!/bin/sh
 # write-checksums TREE FILE…: adds the SHA-256 of files in TREE to its .treeinfo, whose last section is [checksums].

@@ -2,16 +2,19 @@
  * The native engine: boot ISO, installation DVD and live ISO by the plain tools that every distribution has: dnf, dracut, mksquashfs, GRUB and xorriso. All three have been
  * built, started and, for the DVD, installed from the sample distribution. For Fedora's content the recipes follow what lorax and Fedora's own media do; they have not been run.
  */
+import { renderKickstart } from '../../../shared/kickstart/render.ts';
+import { installerOnly, installerPackages } from '../../../shared/resolution/engine-packages.ts';
 import type { Resolution } from '../../../shared/resolution/resolution.ts';
 import { type EngineOrder, type ImageEngine, layout, type Recipe, type RecipeStep } from './engine.ts';
 import { grubMenu, type MenuEntry } from './grub-menu.ts';
 import { scriptFile, scripts } from './native-scripts.ts';
 import { anyWorkspace, recipeScript } from './recipe-script.ts';
 import { relevantToolLines, toolProgress } from './tool-lines.ts';
+import { compsOf, discinfo, type TreeDescription, treeinfo, treeTimestamp } from './treeinfo.ts';
 
 export const native: ImageEngine = {
   name: 'native',
-  imageTypes: ['live'],
+  imageTypes: ['live', 'boot', 'dvd'],
   needs: {
     commands: ['dnf', 'rpm', 'createrepo_c', 'mksquashfs', 'xorriso', 'mkfs.vfat', 'mcopy', 'implantisomd5', 'checkisomd5'],
     install: {
@@ -46,7 +49,7 @@ const kernelOptions = 'quiet console=tty0 console=ttyS0,115200';
 type Unpublished = Omit<Recipe, 'artifact'>;
 
 function renderIn(order: EngineOrder): Unpublished {
-  return renderLive(order);
+  return order.request.imageType === 'live' ? renderLive(order) : renderInstallation(order);
 }
 
 // ---- The live ISO
@@ -62,7 +65,7 @@ function renderLive(order: EngineOrder): Unpublished {
       ...(settings ? [scriptFile('setUp')] : []),
       ...menuFiles(request.label, { timeoutS: 1, kernel: '/boot/vmlinuz', initramfs: '/boot/initrd.img' }, [
         { title: `Start ${request.label}`, options: live },
-        { title: `Test this medium, then start ${request.label}`, options: `${live} rd.live.check` },
+        ...(namesOf(resolution).has('isomd5sum') ? [{ title: `Test this medium, then start ${request.label}`, options: `${live} rd.live.check` }] : []),
       ]),
     ],
     directories: [...commonDirectories, `${tree}/LiveOS`, `${tree}/boot`],
@@ -85,6 +88,106 @@ function systemSettings(order: EngineOrder): RecipeStep | undefined {
   if (!has.has('systemd')) return undefined;
   const user = has.has('shadow-utils') ? request.liveUser : '';
   return inRootStep(order, 'setting the system up', 2, ['sh', scripts.setUp, systemRoot, request.locale, request.keyboard, request.timezone, user]);
+}
+
+// ---- The boot ISO and the installation DVD
+
+const comps = `${layout.recipe}/comps.xml`;
+const kickstartPath = 'ks.cfg';
+const pxeboot = 'images/pxeboot';
+const stage2 = 'images/install.img';
+
+/** Both start an installer. The DVD also has the packages, as a repository at its root, and a kickstart by which the installer needs nobody. */
+function renderInstallation(order: EngineOrder): Unpublished {
+  const { request, resolution } = order;
+  const isDvd = request.imageType === 'dvd';
+  const description = describeTree(order);
+  const checked = [`${pxeboot}/vmlinuz`, `${pxeboot}/initrd.img`, stage2, ...(isDvd ? ['repodata/repomd.xml'] : [])];
+  const hasAnaconda = namesOf(resolution).has('anaconda-core');
+  return {
+    files: [
+      ...commonFiles(order),
+      scriptFile('writeChecksums'),
+      ...(hasAnaconda ? [scriptFile('installerEnvironment')] : []),
+      { path: `${tree}/.treeinfo`, content: treeinfo(description) },
+      { path: `${tree}/.discinfo`, content: discinfo(description) },
+      ...(isDvd
+        ? [
+            scriptFile('linkPackages'),
+            { path: comps, content: compsOf(resolution) },
+            { path: `${tree}/${kickstartPath}`, content: installationKickstart(order) },
+          ]
+        : []),
+      ...menuFiles(request.label, { timeoutS: 1, kernel: `/${pxeboot}/vmlinuz`, initramfs: `/${pxeboot}/initrd.img` }, installationMenu(order)),
+    ],
+    directories: [...commonDirectories, `${tree}/${pxeboot}`, ...(isDvd ? [`${tree}/Packages`] : [])],
+    steps: [
+      ...(isDvd ? mediumRepositorySteps(order) : []),
+      // The installer's system is a part of the set: the repositories hold one version of each package, so dnf can only choose which.
+      installStep(order, isDvd ? installerNames(resolution) : packageNames(resolution), 35),
+      ...(hasAnaconda ? [inRootStep(order, "setting the installer's system up", 2, ['sh', scripts.installerEnvironment, systemRoot])] : []),
+      initramfsStep(order, {
+        kernel: `${tree}/${pxeboot}/vmlinuz`,
+        initramfs: `${tree}/${pxeboot}/initrd.img`,
+        options: ['--add', 'anaconda pollcdrom qemu qemu-net'],
+      }),
+      bootLoaderStep(order),
+      ...labelSteps(order),
+      squashStep(order, `${tree}/${stage2}`),
+      step(order, { what: 'describing the tree', share: 1, tool: 'sha256sum', command: 'sh', args: [scripts.writeChecksums, tree, ...checked] }),
+      isoStep(order),
+    ],
+  };
+}
+
+function describeTree({ request, resolution, releasever, releaseName }: EngineOrder): TreeDescription {
+  const name = (releaseName ?? resolution.release).replace(new RegExp(` ${releasever.replace(/[^A-Za-z0-9]/g, '.')}$`), '');
+  return { name, version: releasever, arch: resolution.arch, timestamp: treeTimestamp(resolution), hasRepository: request.imageType === 'dvd' };
+}
+
+function installationMenu({ request, resolution, releaseName = resolution.release }: EngineOrder): readonly MenuEntry[] {
+  const options = `inst.stage2=hd:LABEL=${request.label} ${kernelOptions}`;
+  const automatic = `${options} inst.ks=hd:LABEL=${request.label}:/${kickstartPath}`;
+  const rescue = { title: 'Start a shell to rescue an installed system', options: `${options} inst.rescue` };
+  if (request.imageType === 'boot') {
+    return [
+      { title: `Install ${releaseName}`, options },
+      { title: `Test this medium, then install ${releaseName}`, options: `${options} rd.live.check` },
+      rescue,
+    ];
+  }
+  return [
+    { title: `Install ${releaseName} automatically, onto the whole disk`, options: automatic },
+    { title: 'Test this medium, then install automatically', options: `${automatic} rd.live.check` },
+    { title: `Install ${releaseName}, asking`, options },
+    rescue,
+  ];
+}
+
+/** dnf finds what provides a capability; of the rest only what is there is named. */
+function installerNames(resolution: Resolution): readonly string[] {
+  const { needed, ifKnown } = installerPackages(resolution.arch);
+  const has = namesOf(resolution);
+  return [...needed, ...ifKnown.filter((name) => has.has(name))];
+}
+
+/** What was asked for, by its exact version; whatever it requires the installer takes from the medium as well. */
+function installationKickstart(order: EngineOrder): string {
+  const { request, resolution, kickstart } = order;
+  const named = new Set(request.packages);
+  const requested = new Set(resolution.requested);
+  const roots = new Set(resolution.roots.filter((name) => !installerOnly.has(name) || named.has(name)));
+  const packages = resolution.packages.filter(({ name, nevra }) => roots.has(name) || requested.has(nevra));
+  return renderKickstart({ request, resolution: { ...resolution, packages }, purpose: 'install', repositories: {}, own: kickstart });
+}
+
+/** The packages stand on the medium once: in the tree are links to them, which xorriso follows. */
+function mediumRepositorySteps(order: EngineOrder): readonly RecipeStep[] {
+  const { root, resolution } = order;
+  const metadata = ['--no-database', `--revision=${treeTimestamp(resolution)}`, '--set-timestamp-to-revision', '--general-compress-type=gz', '--workers=2'];
+  const link = { what: 'laying out the packages', share: 2, tool: 'ln', command: 'sh', args: [scripts.linkPackages, root, tree, layout.stable, layout.side] };
+  const create = { what: 'making the repository of the medium', share: 8, command: 'createrepo_c' };
+  return [step(order, link), step(order, { ...create, args: [...metadata, '--groupfile', `${root}/${comps}`, tree] })];
 }
 
 // ---- What the images have in common

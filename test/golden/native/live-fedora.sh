@@ -145,10 +145,6 @@ menuentry 'Start F44-de' {
   linux /boot/vmlinuz root=live:CDLABEL=F44-de rd.live.image rd.live.overlay.overlayfs=1 quiet console=tty0 console=ttyS0,115200
   initrd /boot/initrd.img
 }
-menuentry 'Test this medium, then start F44-de' {
-  linux /boot/vmlinuz root=live:CDLABEL=F44-de rd.live.image rd.live.overlay.overlayfs=1 quiet console=tty0 console=ttyS0,115200 rd.live.check
-  initrd /boot/initrd.img
-}
 END
 
 sed "s|/@workspace@|$here|g" > tree/EFI/BOOT/grub.cfg << 'END'
@@ -161,10 +157,6 @@ set timeout=1
 search --no-floppy --set=root --label 'F44-de'
 menuentry 'Start F44-de' {
   linux /boot/vmlinuz root=live:CDLABEL=F44-de rd.live.image rd.live.overlay.overlayfs=1 quiet console=tty0 console=ttyS0,115200
-  initrd /boot/initrd.img
-}
-menuentry 'Test this medium, then start F44-de' {
-  linux /boot/vmlinuz root=live:CDLABEL=F44-de rd.live.image rd.live.overlay.overlayfs=1 quiet console=tty0 console=ttyS0,115200 rd.live.check
   initrd /boot/initrd.img
 }
 END

@@ -127,10 +127,6 @@ menuentry 'Start HELLO-LIVE' {
   linux /boot/vmlinuz root=live:CDLABEL=HELLO-LIVE rd.live.image rd.live.overlay.overlayfs=1 quiet console=tty0 console=ttyS0,115200
   initrd /boot/initrd.img
 }
-menuentry 'Test this medium, then start HELLO-LIVE' {
-  linux /boot/vmlinuz root=live:CDLABEL=HELLO-LIVE rd.live.image rd.live.overlay.overlayfs=1 quiet console=tty0 console=ttyS0,115200 rd.live.check
-  initrd /boot/initrd.img
-}
 END
 
 sed "s|/@workspace@|$here|g" > tree/EFI/BOOT/grub.cfg << 'END'
@@ -143,10 +139,6 @@ set timeout=1
 search --no-floppy --set=root --label 'HELLO-LIVE'
 menuentry 'Start HELLO-LIVE' {
   linux /boot/vmlinuz root=live:CDLABEL=HELLO-LIVE rd.live.image rd.live.overlay.overlayfs=1 quiet console=tty0 console=ttyS0,115200
-  initrd /boot/initrd.img
-}
-menuentry 'Test this medium, then start HELLO-LIVE' {
-  linux /boot/vmlinuz root=live:CDLABEL=HELLO-LIVE rd.live.image rd.live.overlay.overlayfs=1 quiet console=tty0 console=ttyS0,115200 rd.live.check
   initrd /boot/initrd.img
 }
 END
