@@ -254,7 +254,7 @@ describe('resolver', () => {
       ['Koji builds where there is no Koji', build(1), { koji: undefined }],
       ['advisories where there is no Bodhi', advisory(advisoryAliases.testing), { bodhi: undefined }],
       ['another architecture', { packages: ['hello'], arch: 'aarch64' }],
-      ['another kind of image', { packages: ['hello'], imageType: 'dvd' }],
+      ['another kind of image', { packages: ['hello'], imageType: 'dvd' }, { engines: { live: 'kiwi' } }],
       ['a release whose life is over', { packages: ['hello'] }, { eol: '2026-01-01' }],
     ];
     const texts: string[] = [];

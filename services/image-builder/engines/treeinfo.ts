@@ -13,7 +13,7 @@ export interface TreeDescription {
   readonly hasRepository: boolean;
 }
 
-export const variant = 'Everything';
+const variant = 'Everything';
 
 /** A newline or a bracket would begin a line or a section of its own. */
 const value = (text: string) => text.replace(/[^\x20-\x7e]/g, ' ').trim();
