@@ -23,10 +23,12 @@ import { recovered, startReconciler } from '../shared/stage/reconcile.ts';
 import { runStage, type StageRuntime } from '../shared/stage/run.ts';
 import { type Adapters, hostAdapters, openAdapters } from '../shared/stage/start.ts';
 import type { Collection } from '../shared/store/store.ts';
+import { uploadedRpmCollection } from '../shared/uploads/uploaded-rpm.ts';
 import { qemuMachines } from './boot-test/qemu-machine.ts';
 import { idempotencyKeyCollection } from './intake/accept.ts';
 import { intakeApp } from './intake/http.ts';
 import { type Scheduler, startScheduler } from './intake/scheduler.ts';
+import { rpmUploads, startUploadSweep } from './intake/uploads.ts';
 import { deliveryCollection } from './notifier/delivery.ts';
 import { runNotifier } from './notifier/service.ts';
 import { pipelineStages, servedEngines } from './pipeline.ts';
@@ -78,6 +80,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   const deliveries = await store.collection(deliveryCollection);
   const leases = await store.collection(leaseCollection);
   const idempotencyKeys = await store.collection(idempotencyKeyCollection);
+  const uploadRecords = await store.collection(uploadedRpmCollection);
   await bus.assert(pipelineTopology(releases));
   const swept = (await workspaces.sweep()) + (await downloads.sweep());
   const taken = await recoverBuilds(builds, clock.now());
@@ -112,6 +115,10 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   const reconciler = startReconciler({ bus, builds, clock, logger, states: buildStates });
   life.add('reconciler', () => reconciler.stop());
 
+  const uploads = rpmUploads({ uploads: uploadRecords, builds, files, workspaces, programs, clock, releases }, config.uploads);
+  const uploadSweep = startUploadSweep({ uploads, clock, logger });
+  life.add('upload sweep', () => uploadSweep.stop());
+
   let scheduler: Scheduler | undefined;
   const app = await intakeApp({
     releases,
@@ -128,6 +135,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     listenHost: config.listen.host,
     ...(config.repositorySecret ? { repositorySecret: config.repositorySecret } : {}),
     resolve: (request, signal) => dryRun(request, signal, adapters, releases),
+    uploads,
     packages: (release, arch, signal) => solver.index(repositoryCollection(release, arch), { signal }),
     onQueued: () => scheduler?.poke(),
   });

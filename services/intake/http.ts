@@ -18,7 +18,10 @@ import { followRoutes } from './routes/follow.ts';
 import { healthRoutes } from './routes/health.ts';
 import { packageRoutes } from './routes/packages.ts';
 import { resolveRoutes } from './routes/resolve.ts';
+import { rpmRoutes } from './routes/rpms.ts';
 import { sideRepoRoutes } from './routes/side-repo.ts';
+import { uploadDeadlineMs } from './uploads.ts';
+import { rpmsPath } from './view.ts';
 
 export type { IntakePorts } from './ports.ts';
 
@@ -29,13 +32,16 @@ const apiPolicy = "default-src 'none'; frame-ancestors 'none'; sandbox";
 const docsPolicy =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/** For all bodies but those of uploads, which have a bound of their own. */
+const bodyTimeoutMs = 60_000;
+
 /** The app, with all its routes, not listening yet. `close()` ends its streams first. */
 export async function intakeApp(ports: IntakePorts): Promise<FastifyInstance> {
   const app = fastify({
     logger: false,
     bodyLimit: bodyBytesMax,
-    // The time for a whole request to arrive; answers may take as long as a build.
-    requestTimeout: 60_000,
+    // The time for a whole request to arrive, an upload among them; answers may take as long as a build. Headers have 60 s, which is Node's default.
+    requestTimeout: uploadDeadlineMs + bodyTimeoutMs,
     keepAliveTimeout: 30_000,
     maxRequestsPerSocket: 0,
     routerOptions: { maxParamLength: 256 },
@@ -61,6 +67,15 @@ export async function intakeApp(ports: IntakePorts): Promise<FastifyInstance> {
       'x-content-type-options': 'nosniff',
     };
     for (const [name, value] of Object.entries(defaults)) if (!reply.hasHeader(name)) reply.header(name, value);
+  });
+
+  app.addHook('preParsing', async ({ raw, routeOptions }) => {
+    const hasBody = raw.headers['content-length'] !== undefined || raw.headers['transfer-encoding'] !== undefined;
+    if (!hasBody || raw.complete || routeOptions.url === rpmsPath) return;
+    const forget = ports.clock.after(bodyTimeoutMs, () => {
+      if (!raw.complete) clientErrorHandler(Object.assign(new Error('the body did not arrive'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), raw.socket);
+    });
+    raw.once('close', forget);
   });
 
   app.removeAllContentTypeParsers();
@@ -108,6 +123,7 @@ export async function intakeApp(ports: IntakePorts): Promise<FastifyInstance> {
     resolveRoutes(typed, ports);
     catalogRoutes(typed, ports);
     healthRoutes(typed, ports);
+    await scope.register(async (inner) => rpmRoutes(inner.withTypeProvider<ZodTypeProvider>(), ports));
     scope.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
   });
   return app;

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { BuildRequest } from '../../shared/build/request.ts';
 import { Resolution } from '../../shared/resolution/resolution.ts';
 import { ProblemDetails } from './problem.ts';
-import { BuildPage, PublicBuild, PublicGroup, PublicRelease } from './view.ts';
+import { BuildPage, PublicBuild, PublicGroup, PublicRelease, PublicRpm } from './view.ts';
 
 /** Schemas with a name of their own in the document. */
 const named = z.registry<{ id: string }>();
@@ -15,6 +15,7 @@ for (const [id, schema] of Object.entries({
   BuildPage,
   Group: PublicGroup,
   Release: PublicRelease,
+  UploadedRpm: PublicRpm,
   Resolution,
   Problem: ProblemDetails,
 })) {
@@ -59,6 +60,7 @@ export const openapiOptions: FastifyDynamicSwaggerOptions = {
     tags: [
       { name: 'builds', description: 'Ask for images and see how they stand' },
       { name: 'artifacts', description: 'What a build left' },
+      { name: 'rpms', description: 'RPMs of your own, for sources.rpms' },
       { name: 'catalog', description: 'What can be built' },
       { name: 'service', description: 'The service itself' },
     ],
@@ -84,7 +86,7 @@ export const openapiOptions: FastifyDynamicSwaggerOptions = {
   transformObject: (document) => withoutUnused(transformObject(document) as OpenapiDocument) as ReturnType<typeof transformObject>,
 };
 
-const statusWords: Readonly<Record<string, string>> = { '200': 'Done', '202': 'Accepted' };
+const statusWords: Readonly<Record<string, string>> = { '200': 'Done', '201': 'Created', '202': 'Accepted' };
 
 function describedResponse(status: string, schema: unknown): object {
   return { description: statusWords[status] ?? status, content: { 'application/json': { schema } } };

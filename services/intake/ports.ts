@@ -17,6 +17,7 @@ import type { Collection, Store } from '../../shared/store/store.ts';
 import type { IdempotencyKey } from './accept.ts';
 import { Problem } from './problem.ts';
 import type { IntakeRules } from './service.ts';
+import type { RpmUploads } from './uploads.ts';
 
 export interface IntakePorts extends IntakeRules {
   readonly builds: Collection<Build>;
@@ -35,6 +36,9 @@ export interface IntakePorts extends IntakeRules {
   readonly resolve: (request: SingleBuildRequest, signal: AbortSignal) => Promise<Resolution>;
   /** What can be searched for packages. Rejects as `resolve` does. */
   readonly packages: (release: Release, arch: string, signal: AbortSignal) => Promise<PackageIndex>;
+  readonly uploads: RpmUploads;
+  /** How long a refused upload may go on being sent, in milliseconds. */
+  readonly uploadLingerMs?: number;
   /** Called after builds were queued. */
   readonly onQueued: () => void;
   /** Above so many queued builds new ones are refused. */

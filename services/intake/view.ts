@@ -8,6 +8,7 @@ import { BuildState, isEnded } from '../../shared/build/states.ts';
 import { BootVerdict } from '../../shared/events/catalog.ts';
 import { withoutHashes } from '../../shared/kickstart/secrets.ts';
 import type { Release, ReleasesFile } from '../../shared/releases/releases.ts';
+import type { UploadedRpm } from '../../shared/uploads/uploaded-rpm.ts';
 import { type ServedEngines, servedTypes } from './service.ts';
 
 export const apiPrefix = '/api/v1';
@@ -138,6 +139,41 @@ export function publicRelease(release: Release, served: ServedEngines): z.infer<
     hasBodhi: release.bodhi !== undefined,
     unsigned: release.unsigned,
   };
+}
+
+export const PublicRpm = z.object({
+  id: z.uuid(),
+  nevra: z.string(),
+  name: z.string(),
+  epoch: z.number().int(),
+  version: z.string(),
+  release: z.string(),
+  arch: z.string(),
+  sha256: z.string(),
+  size: z.number().int(),
+  sourceRpm: z.string(),
+  summary: z.string().nullable(),
+  /** Whose signature was verified: of an upload nobody's, until a build holds it to the keys of its release. */
+  signedBy: z.string().nullable(),
+  createdAt: z.iso.datetime(),
+  expiresAt: z.iso.datetime(),
+  /** Nobody but the requester vouches for it. */
+  untrusted: z.literal(true),
+  links: z.record(z.string(), z.string()),
+});
+
+export const RpmList = z.object({
+  meta: z.object({ count: z.number().int(), bytes: z.number().int(), countMax: z.number().int(), bytesMax: z.number().int() }),
+  items: z.array(PublicRpm),
+});
+
+export const rpmsPath = `${apiPrefix}/rpms`;
+const rpmPath = (id: string) => `${rpmsPath}/${id}`;
+
+export function publicRpm(upload: UploadedRpm): z.infer<typeof PublicRpm> {
+  const { id, nevra, name, epoch, version, release, arch, sha256, size, sourceRpm, summary, createdAt, expiresAt } = upload;
+  const identity = { id, nevra, name, epoch, version, release, arch, sha256, size, sourceRpm, summary };
+  return { ...identity, signedBy: null, createdAt, expiresAt, untrusted: true, links: { self: rpmPath(id) } };
 }
 
 export const PublicImageType = z.object({

@@ -369,5 +369,7 @@ export const buildCollection: CollectionDefinition<Build> = {
     byState: ({ state, id }) => [state, id],
     byWake: ({ state, wakeAt }) => (wakeAt === null ? undefined : [state, wakeAt]),
     byGroup: ({ groupId, id }) => (groupId === null ? undefined : [groupId, id]),
+    /** Builds that name uploaded RPMs, as long as their files are promised. */
+    byUploads: ({ state, request, id }) => (request.sources.rpms.length === 0 || state === 'expired' ? undefined : [isEnded(state) ? 'ended' : 'live', id]),
   },
 };

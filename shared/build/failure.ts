@@ -26,6 +26,8 @@ export const failureKinds = {
   UNTRUSTED_CODE_REFUSED: requester(
     'The request brings code that would run as root on the build node (scripts in a kickstart, scriptlets of uploaded RPMs), and this service does not allow that.',
   ),
+  RPM_UNKNOWN: requester('The request names an uploaded RPM that is not there: it was never uploaded by this owner, was deleted, or has expired.'),
+  RPM_ARCH_UNSUPPORTED: requester('An uploaded RPM is for an architecture that it cannot be used for here.'),
   FEATURE_UNSUPPORTED: requester('The request uses a source or option that this service cannot serve yet.'),
   KICKSTART_INVALID: requester(
     'The kickstart of the request is wrong, asks for what no build takes, or includes what is not fetched; the message names the line.',

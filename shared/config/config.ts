@@ -33,6 +33,8 @@ export interface Config {
   readonly repositorySecret?: Secret;
   /** What requesters may bring that runs as root on the build node. */
   readonly untrustedCode: UntrustedCode;
+  /** Bounds on uploaded RPMs: of one file, and of all of an owner together. */
+  readonly uploads: { readonly fileBytesMax: number; readonly countMax: number; readonly bytesMax: number; readonly keepDays: number };
   /** Builds between `resolving` and their end at once; the others stay `queued`. */
   readonly buildsInFlightMax: number;
   /** Images that this process builds at once. */
@@ -191,9 +193,15 @@ const Environment = z.object({
     .instanceof(Secret)
     .refine((secret) => secret.reveal().length >= 16, 'has fewer than 16 characters')
     .optional(),
+  SPINDLE_UPLOAD_MIB_MAX: count(16_384).optional(),
+  SPINDLE_UPLOADS_MAX: count(1000).optional(),
+  SPINDLE_UPLOADS_MIB_MAX: count(999_999).optional(),
+  SPINDLE_UPLOAD_DAYS: count(365).optional(),
   SPINDLE_BUILDS_IN_FLIGHT_MAX: count(1000).optional(),
   SPINDLE_BUILDER_SLOTS: count(256).optional(),
 });
+
+const mebibyte = 1024 ** 2;
 
 /** Read by others than the service (the command-line client, the test runner): not ours to judge. */
 const foreignVariables = /^SPINDLE_(URL|TOKEN|TEST_.*)$/;
@@ -238,6 +246,12 @@ export function readConfig(
     egressAllow: settings.SPINDLE_EGRESS_ALLOW ?? [],
     untrustedCode: settings.SPINDLE_UNTRUSTED_CODE ?? { ...nothingUntrusted },
     ...(settings.SPINDLE_REPOSITORY_SECRET === undefined ? {} : { repositorySecret: settings.SPINDLE_REPOSITORY_SECRET }),
+    uploads: {
+      fileBytesMax: (settings.SPINDLE_UPLOAD_MIB_MAX ?? 1024) * mebibyte,
+      countMax: settings.SPINDLE_UPLOADS_MAX ?? 200,
+      bytesMax: (settings.SPINDLE_UPLOADS_MIB_MAX ?? 5120) * mebibyte,
+      keepDays: settings.SPINDLE_UPLOAD_DAYS ?? 14,
+    },
     buildsInFlightMax: settings.SPINDLE_BUILDS_IN_FLIGHT_MAX ?? 4,
     builderSlots: settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2))),
     warnings: given.map(([name]) => name).flatMap(unknownVariable),

@@ -20,7 +20,32 @@ const command = 'rpmkeys';
 const atOnceMax = 200;
 const placedAtOnceMax = 16;
 const deadlineMs = 30 * 60_000;
+/** Of one file, be it as large as may be. */
+const fileDeadlineMs = 5 * 60_000;
 const outputBytesMax = 8 * 1024 * 1024;
+
+/**
+ * Has rpm check the digests of one file in a workspace, with an empty keyring: whose signatures it has cannot be told so, and they do not matter here. `folder`: of the workspace, used by
+ * nobody else; `path`: of the file, relative to the workspace. Rejects with TOOL_MISSING, TOOL_TIMED_OUT or the signal's reason.
+ */
+export async function checkDigests(path: string, { folder, programs, workspace, signal }: Omit<VerifyOptions, 'keys'>): Promise<SignatureVerdict> {
+  await workspace.makeDirectory(`${folder}/keyring`);
+  try {
+    const result = await programs.run({
+      command,
+      args: ['--dbpath', `${workspace.path}/${folder}/keyring`, '--checksig', '-v', path],
+      cwd: workspace.path,
+      env: { HOME: `${workspace.path}/${folder}`, LC_ALL: 'C' },
+      deadlineMs: fileDeadlineMs,
+      outputBytesMax,
+      signal,
+      isolation: 'host',
+    });
+    return readChecksig(result.truncated ? '' : result.stdout, [path]).get(path) ?? { kind: 'broken', line: 'rpm says nothing of it' };
+  } finally {
+    await workspace.remove(folder);
+  }
+}
 
 /** By SHA-256. Rejects with RELEASE_KEY_UNUSABLE where rpm takes a key for none, TOOL_MISSING, TOOL_TIMED_OUT or the signal's reason. */
 export async function verifySignatures(rpms: readonly FileRef[], options: VerifyOptions): Promise<ReadonlyMap<string, SignatureVerdict>> {

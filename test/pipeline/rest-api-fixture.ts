@@ -2,21 +2,30 @@
 import { pino } from 'pino';
 import { idempotencyKeyCollection } from '../../services/intake/accept.ts';
 import { type IntakePorts, intakeApp } from '../../services/intake/http.ts';
+import { type RpmUploads, rpmUploads, type UploadLimits } from '../../services/intake/uploads.ts';
 import { type Build, buildCollection } from '../../shared/build/build.ts';
 import { deadLetterCollection } from '../../shared/bus/dead-letter-collection.ts';
 import { type EmbeddedConnection, embeddedBus } from '../../shared/bus/embedded.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { systemClock } from '../../shared/clock/system.ts';
 import { type MemoryFiles, memoryFiles } from '../../shared/files/memory.ts';
+import { spawnedPrograms } from '../../shared/programs/spawned.ts';
 import { loadReleases } from '../../shared/releases/load.ts';
 import { readPackageIndex } from '../../shared/solver/package-index.ts';
 import { memoryStore } from '../../shared/store/memory.ts';
 import type { Collection, Versioned } from '../../shared/store/store.ts';
+import { type UploadedRpm, uploadedRpmCollection } from '../../shared/uploads/uploaded-rpm.ts';
+import { localWorkspaces } from '../../shared/workspace/local.ts';
+import { tempDirectory } from '../support/temp-directory.ts';
 
 export interface Fixture {
   readonly app: Awaited<ReturnType<typeof intakeApp>>;
   readonly builds: Collection<Build>;
   readonly files: MemoryFiles;
+  readonly uploads: RpmUploads;
+  readonly uploadRecords: Collection<UploadedRpm>;
+  /** Where uploads are written while they come. */
+  readonly workDirectory: string;
   readonly bus: EmbeddedConnection;
   readonly clock: Clock;
   /** Lines of the service's log at level error. */
@@ -29,16 +38,28 @@ export interface Fixture {
 
 export const liveRequest = { release: 'sample', imageType: 'live', packages: ['@core', 'hello'] };
 
-export async function fixture(overrides: Partial<IntakePorts> = {}, wrapBuilds = (builds: Collection<Build>) => builds): Promise<Fixture> {
-  const clock = systemClock();
+export async function fixture(
+  overrides: Partial<IntakePorts> = {},
+  wrapBuilds = (builds: Collection<Build>) => builds,
+  uploadLimits: Partial<UploadLimits> = {},
+): Promise<Fixture> {
+  const clock = overrides.clock ?? systemClock();
+  const directory = await tempDirectory();
   const store = memoryStore();
-  const [builds, idempotencyKeys, deadLetters] = await Promise.all([
+  const [builds, idempotencyKeys, deadLetters, uploadRecords] = await Promise.all([
     store.collection(buildCollection),
     store.collection(idempotencyKeyCollection),
     store.collection(deadLetterCollection),
+    store.collection(uploadedRpmCollection),
   ]);
   const files = memoryFiles({ clock });
   const bus = embeddedBus({ deadLetters, clock });
+  const releases = (await loadReleases()).fill({ SAMPLE_SITE: 'http://127.0.0.1:1' });
+  const workspaces = localWorkspaces({ directory: directory.path, files, owner: 'test' });
+  const uploads = rpmUploads(
+    { uploads: uploadRecords, builds, files, workspaces, programs: spawnedPrograms(), clock, releases },
+    { fileBytesMax: 1024 * 1024, countMax: 10, bytesMax: 4 * 1024 * 1024, keepDays: 14, ...uploadLimits },
+  );
   const errors: string[] = [];
   let queuedCalls = 0;
   const app = await intakeApp({
@@ -51,7 +72,8 @@ export async function fixture(overrides: Partial<IntakePorts> = {}, wrapBuilds =
     logger: pino({ level: 'error' }, { write: (line) => void errors.push(line) }),
     publicUrl: 'http://127.0.0.1:8080',
     listenHost: '127.0.0.1',
-    releases: (await loadReleases()).fill({ SAMPLE_SITE: 'http://127.0.0.1:1' }),
+    releases,
+    uploads,
     engines: { kiwi: ['live'] },
     untrustedCode: { kickstartScripts: false, rpms: false },
     resolve: async () => {
@@ -68,6 +90,9 @@ export async function fixture(overrides: Partial<IntakePorts> = {}, wrapBuilds =
     app,
     builds,
     files,
+    uploads,
+    uploadRecords,
+    workDirectory: directory.path,
     bus,
     clock,
     errors,
@@ -83,6 +108,7 @@ export async function fixture(overrides: Partial<IntakePorts> = {}, wrapBuilds =
       await app.close();
       await bus.close();
       await store.close();
+      await directory.remove();
     },
   };
 }

@@ -32,6 +32,7 @@ describe('settings', () => {
       auth: 'none',
       egressAllow: [],
       untrustedCode: { kickstartScripts: false, rpms: false },
+      uploads: { fileBytesMax: 1024 ** 3, countMax: 200, bytesMax: 5 * 1024 ** 3, keepDays: 14 },
       buildsInFlightMax: 4,
       builderSlots: 3,
       warnings: [],
@@ -52,6 +53,10 @@ describe('settings', () => {
         SPINDLE_BUILDER_SLOTS: '1',
         SPINDLE_EGRESS_ALLOW: 'mirror.lan:8080, 10.1.0.0/16',
         SPINDLE_UNTRUSTED_CODE: 'rpms',
+        SPINDLE_UPLOAD_MIB_MAX: '10',
+        SPINDLE_UPLOADS_MAX: '3',
+        SPINDLE_UPLOADS_MIB_MAX: '20',
+        SPINDLE_UPLOAD_DAYS: '2',
       },
       host,
     );
@@ -67,6 +72,7 @@ describe('settings', () => {
       builderSlots: 1,
       egressAllow: ['mirror.lan:8080', '10.1.0.0/16'],
       untrustedCode: { kickstartScripts: false, rpms: true },
+      uploads: { fileBytesMax: 10 * 1024 ** 2, countMax: 3, bytesMax: 20 * 1024 ** 2, keepDays: 2 },
     });
     expect(Object.isFrozen(config) && Object.isFrozen(config.listen)).toBe(true);
   });
