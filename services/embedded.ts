@@ -16,6 +16,7 @@ import { repositoryCollection } from '../shared/releases/repository-collection.t
 import { remoteClients } from '../shared/resolution/remote-clients.ts';
 import type { Resolution } from '../shared/resolution/resolution.ts';
 import { chooseEngine, resolveRequest } from '../shared/resolution/resolve.ts';
+import type { FindUploads } from '../shared/resolution/uploaded-packages.ts';
 import { leadership, leaseCollection } from '../shared/stage/leadership.ts';
 import { type Lifecycle, lifecycle } from '../shared/stage/lifecycle.ts';
 import { endedTopic } from '../shared/stage/outbox.ts';
@@ -106,7 +107,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     { queues: [stageQueue('notifier', 'build.ended')] },
   );
   life.add('notifier', () => notifier.stop());
-  for (const stage of pipelineStages({ virtualMachines: qemuMachines({ programs, clock }), solver }).toReversed()) {
+  for (const stage of pipelineStages({ virtualMachines: qemuMachines({ programs, clock }), solver, uploads: uploadRecords }).toReversed()) {
     const isBuilder = stage.name === 'image-builder';
     const queues = isBuilder ? builderQueues(releases) : [stageQueue(stage.name, stage.consumes.type)];
     const running = await runStage(stage, runtime, { queues, ...(isBuilder ? { slots: config.builderSlots } : {}) });
@@ -134,7 +135,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     publicUrl: config.publicUrl,
     listenHost: config.listen.host,
     ...(config.repositorySecret ? { repositorySecret: config.repositorySecret } : {}),
-    resolve: (request, signal) => dryRun(request, signal, adapters, releases),
+    resolve: (request, signal) => dryRun(request, signal, adapters, releases, (ids) => uploads.usable(ids, null)),
     uploads,
     packages: (release, arch, signal) => solver.index(repositoryCollection(release, arch), { signal }),
     onQueued: () => scheduler?.poke(),
@@ -211,11 +212,17 @@ function builderQueues(releases: ReleasesFile): readonly string[] {
   return [...new Set(queues)].filter((name) => known.has(name));
 }
 
-async function dryRun(request: SingleBuildRequest, signal: AbortSignal, adapters: Adapters, releases: ReleasesFile): Promise<Resolution> {
+async function dryRun(
+  request: SingleBuildRequest,
+  signal: AbortSignal,
+  adapters: Adapters,
+  releases: ReleasesFile,
+  findUploads: FindUploads,
+): Promise<Resolution> {
   const release = releases.releases.find(({ id }) => id === request.release);
   if (!release) throw new SpindleError('RELEASE_UNKNOWN', `release: there is no release ${request.release} here`);
   const workspace = await adapters.workspaces.create('dry-run');
-  const ports = { ...adapters, ...remoteClients(adapters) };
+  const ports = { ...adapters, findUploads, ...remoteClients(adapters) };
   try {
     return await resolveRequest({
       request,

@@ -1,12 +1,11 @@
 /** All stages in their order. The embedded service, the simulation and the tests read it; services never import it. */
 import type { Engine, ImageType } from '../shared/build/request.ts';
-import type { Solver } from '../shared/solver/solver.ts';
 import { bootTest } from './boot-test/service.ts';
 import type { VirtualMachines } from './boot-test/virtual-machine.ts';
 import { kiwi } from './image-builder/engines/kiwi.ts';
 import { native } from './image-builder/engines/native.ts';
 import { imageBuilder } from './image-builder/service.ts';
-import { resolver } from './resolver/service.ts';
+import { type ResolverOptions, resolver } from './resolver/service.ts';
 import { sideRepo } from './side-repo/service.ts';
 import { uploader } from './uploader/service.ts';
 
@@ -17,6 +16,6 @@ export const servedEngines: Readonly<Partial<Record<Engine, readonly ImageType[]
   engines.map(({ name, imageTypes }) => [name, imageTypes]),
 );
 
-export function pipelineStages({ virtualMachines, solver }: { readonly virtualMachines: VirtualMachines; readonly solver: Solver }) {
-  return [resolver({ solver }), sideRepo, imageBuilder({ engines }), bootTest({ virtualMachines }), uploader] as const;
+export function pipelineStages({ virtualMachines, ...resolving }: ResolverOptions & { readonly virtualMachines: VirtualMachines }) {
+  return [resolver(resolving), sideRepo, imageBuilder({ engines }), bootTest({ virtualMachines }), uploader] as const;
 }

@@ -147,6 +147,7 @@ async function make(request: SingleBuildRequest, directory: string, { adapters, 
   const made = await sideRepo.handle({ type: 'build.resolved', data } as Parameters<typeof sideRepo.handle>[0], {
     ...context,
     buildId: clock.id(),
+    owner: null,
     request,
     pinnedResolution: null,
     attempt: 1,

@@ -47,7 +47,14 @@ export interface Api {
   json<T extends z.ZodType>(
     schema: T,
     path: string,
-    options?: { readonly method?: string; readonly body?: unknown; readonly headers?: Record<string, string>; readonly timeoutMs?: number },
+    options?: {
+      readonly method?: string;
+      /** A value, sent as JSON; or bytes as they come. */
+      readonly body?: unknown;
+      readonly stream?: AsyncIterable<Uint8Array>;
+      readonly headers?: Record<string, string>;
+      readonly timeoutMs?: number;
+    },
   ): Promise<z.output<T>>;
   /** An open answer, for large bodies. */
   open(path: string, headers?: Record<string, string>, signal?: AbortSignal): Promise<Response>;
@@ -78,10 +85,11 @@ export function connectApi(settings: Settings, clock: Clock): Api {
     throw await refusal(settings.url, response);
   };
 
-  const json: Api['json'] = async (schema, path, { method = 'GET', body, headers = {}, timeoutMs = answerTimeoutMs } = {}) => {
+  const json: Api['json'] = async (schema, path, { method = 'GET', body, stream, headers = {}, timeoutMs = answerTimeoutMs } = {}) => {
     const init = { method, headers: { accept: 'application/json', ...headers } };
     const withBody = body === undefined ? init : { ...init, body: JSON.stringify(body), headers: { ...init.headers, 'content-type': 'application/json' } };
-    const response = await send(path, withBody, AbortSignal.timeout(timeoutMs));
+    const withStream = stream === undefined ? withBody : { ...withBody, body: ReadableStream.from(stream), duplex: 'half' as const };
+    const response = await send(path, withStream as RequestInit & { readonly headers: Record<string, string> }, AbortSignal.timeout(timeoutMs));
     const parsed = schema.safeParse(parsedJson(await boundedText(response, settings.url)));
     if (!parsed.success)
       throw new UnreachableError(

@@ -9,6 +9,7 @@ import { readRequest, withChanges } from './request-file.ts';
 import { type GivenOptions, outputs, readSettings, type Settings } from './settings.ts';
 import { type CreateSideRepository, defaultCacheDirectory, requestOfFile, shownSideRepos } from './side-repo.ts';
 import { elapsed, formatted, openTerminal, type Streams, type Terminal, table } from './terminal.ts';
+import { ShownRpm, uploadRpm } from './upload.ts';
 import { printLog, watchBuild } from './watch.ts';
 
 /** A dry run asks other hosts: it may take its time. */
@@ -54,6 +55,11 @@ const ResolvedItems = z.looseObject({
 
 const FoundPackages = z.looseObject({
   items: z.array(z.looseObject({ name: z.string(), evr: z.string(), arch: z.string(), repository: z.string(), summary: z.string() })),
+});
+
+const RpmList = z.looseObject({
+  meta: z.looseObject({ count: z.number(), bytes: z.number(), countMax: z.number(), bytesMax: z.number() }),
+  items: z.array(ShownRpm),
 });
 
 /** Runs one command line (without the program's name) and resolves with the exit status. */
@@ -212,6 +218,41 @@ function commands(host: CliHost, terminal: Terminal, exitWith: (code: number) =>
             ]),
       );
     });
+
+  const rpms = setUp(program.command('rpms')).description('RPMs of your own, for sources.rpms of a request: upload, list, delete').helpCommand(false);
+
+  leaf(rpms, 'upload <files...>', 'Send RPMs; prints the id of each').action(async (files: string[], options: GivenOptions) => {
+    const opened = session(options);
+    const items: ShownRpm[] = [];
+    try {
+      for (const file of files) {
+        const uploaded = await uploadRpm(opened.api, file, (name, sent, size) => terminal.live(`${name}: ${sent} of ${size} bytes`)).finally(() =>
+          terminal.live(''),
+        );
+        items.push(uploaded);
+        if (opened.settings.output === 'table') terminal.line(`${uploaded.id}  ${uploaded.nevra}`);
+      }
+    } finally {
+      // What was taken before one was refused is there, and its id is wanted.
+      if (opened.settings.output !== 'table' && items.length > 0) print(opened, { items }, () => '');
+    }
+  });
+
+  leaf(rpms, 'list', 'Uploaded RPMs, the newest first, and how much room is left').action(async (options: GivenOptions) => {
+    const opened = session(options);
+    const found = await opened.api.json(RpmList, '/rpms');
+    print(opened, found, () => {
+      const { count, countMax, bytes, bytesMax } = found.meta;
+      const rows = found.items.map(({ id, nevra, size, expiresAt }) => [id, nevra, String(size), expiresAt.replace(/\.\d+Z$/, 'Z')]);
+      return `${table([['ID', 'PACKAGE', 'BYTES', 'EXPIRES'], ...rows])}\n${count} of ${countMax} RPMs, ${bytes} of ${bytesMax} bytes`;
+    });
+  });
+
+  leaf(rpms, 'delete <id>', 'Delete an uploaded RPM').action(async (id: string, options: GivenOptions) => {
+    const opened = session(options);
+    await opened.api.json(z.undefined(), `/rpms/${encodeURIComponent(id)}`, { method: 'DELETE' });
+    print(opened, { id, deleted: true }, () => `the RPM ${id} is deleted`);
+  });
   return program;
 }
 

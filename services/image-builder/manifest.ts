@@ -14,6 +14,8 @@ interface ManifestPackage {
   readonly sigkey: string | null;
   /** The key whose signature was checked; null where there is none that is trusted. */
   readonly signedBy: string | null;
+  /** There where nobody but the requester vouches for it. */
+  readonly untrusted?: true;
 }
 
 export interface Comparison {
@@ -41,7 +43,15 @@ export function compareContents(installed: readonly Nevra[], resolution: Resolut
     packages: present.map(({ text }) => {
       const item = resolved.get(text);
       return item
-        ? { nevra: text, from: item.from, repository: item.repository, sha256: item.sha256, sigkey: item.sigkey, signedBy: signers.get(item.sha256) ?? null }
+        ? {
+            nevra: text,
+            from: item.from,
+            repository: item.repository,
+            sha256: item.sha256,
+            sigkey: item.sigkey,
+            signedBy: signers.get(item.sha256) ?? null,
+            ...(item.untrusted ? { untrusted: true } : {}),
+          }
         : { nevra: text, from: 'unknown', repository: null, sha256: null, sigkey: null, signedBy: null };
     }),
     missing: [...resolved.keys()].filter((text) => !presentTexts.has(text)).sort(),

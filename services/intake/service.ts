@@ -37,7 +37,7 @@ export function checkRequest(body: unknown, rules: IntakeRules, purpose: 'build'
 
 const schemaCodes = new Set(['KEY_UNKNOWN', 'FIELD_MISSING', 'FIELD_INVALID']);
 
-function refused(problems: readonly FieldProblem[]): CheckedRequest {
+export function refused(problems: readonly FieldProblem[]): Extract<CheckedRequest, { isValid: false }> {
   const [first] = problems;
   const isCommon = first !== undefined && !schemaCodes.has(first.code) && problems.every(({ code }) => code === first.code);
   return { isValid: false, code: isCommon ? (first.code as ProblemCode) : 'REQUEST_INVALID', problems };
@@ -217,7 +217,6 @@ function kickstartProblems(request: BuildRequest, release: Release | undefined):
 function featureProblems({ sources, notify, ...request }: BuildRequest, release: Release | undefined): readonly FieldProblem[] {
   const unsupported = (field: string, message: string): FieldProblem => ({ field, code: 'FEATURE_UNSUPPORTED', message });
   const later: readonly (readonly [field: string, isAsked: boolean, what: string])[] = [
-    ['sources.rpms', sources.rpms.length > 0, 'uploaded RPMs as a source'],
     ['notify.webhooks', notify.webhooks.length > 0, 'webhooks'],
     ['private', request.private, 'private builds'],
     ['priority', request.priority !== 'normal', 'priorities'],

@@ -39,7 +39,7 @@ export interface UploadLimits {
   readonly deadlineMs?: number;
 }
 
-export interface UploadSource {
+interface UploadSource {
   readonly body: AsyncIterator<Uint8Array>;
   /** What the sender announced. */
   readonly bytes: number | undefined;
@@ -48,7 +48,7 @@ export interface UploadSource {
   readonly signal: AbortSignal;
 }
 
-export interface UploadUsage {
+interface UploadUsage {
   readonly count: number;
   readonly bytes: number;
   readonly countMax: number;

@@ -8,10 +8,18 @@ import { Resolution } from '../../shared/resolution/resolution.ts';
 import { chooseEngine, resolveRequest } from '../../shared/resolution/resolve.ts';
 import type { Solver } from '../../shared/solver/solver.ts';
 import { defineStage } from '../../shared/stage/stage.ts';
+import type { Collection } from '../../shared/store/store.ts';
+import { acceptedUploads, type UploadedRpm } from '../../shared/uploads/uploaded-rpm.ts';
 
 const resolutionBytesMax = 64 * 1024 * 1024;
 
-export const resolver = ({ solver }: { readonly solver: Solver }) =>
+export interface ResolverOptions {
+  readonly solver: Solver;
+  /** Left out where nobody can upload RPMs. */
+  readonly uploads?: Pick<Collection<UploadedRpm>, 'get'> | undefined;
+}
+
+export const resolver = ({ solver, uploads }: ResolverOptions) =>
   defineStage({
     name: 'resolver',
     state: 'resolving',
@@ -36,7 +44,8 @@ export const resolver = ({ solver }: { readonly solver: Solver }) =>
         log('resolver', `the same ${pinned.packages.length} packages as in the build that this one repeats`);
         return BuildResolved({ arch: request.arch, imageType: request.imageType, engine, resolution: context.pinnedResolution });
       }
-      const ports = { clock, files, egress, downloads, solver, ...remoteClients({ egress, clock }) };
+      const findUploads = uploads && ((ids: readonly string[]) => acceptedUploads(uploads, ids, context.owner));
+      const ports = { clock, files, egress, downloads, solver, findUploads, ...remoteClients({ egress, clock }) };
       const resolution = await resolveRequest({
         request,
         release,

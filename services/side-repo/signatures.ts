@@ -39,7 +39,10 @@ export async function checkSignatures(
     const verdicts = hasKeys ? await verdictsOf(group, `signatures-${index}`, workspace, context) : new Map<string, SignatureVerdict>();
     for (const rpm of group.packages) {
       try {
-        signers.set(rpm.sha256, acceptSignature(rpm, verdicts.get(rpm.sha256) ?? { kind: 'unsigned' }, { ...release, hasKeys }));
+        signers.set(
+          rpm.sha256,
+          acceptSignature(rpm, verdicts.get(rpm.sha256) ?? { kind: 'unsigned' }, { ...release, hasKeys, takesUploads: context.untrustedCode.rpms }),
+        );
       } catch (error) {
         if (!(error instanceof SpindleError)) throw error;
         log('side-repo', error.message);
@@ -49,8 +52,13 @@ export async function checkSignatures(
     progress(index + 1, 0, 'checking signatures');
   }
   if (broken) throw broken;
-  const unsigned = [...signers.values()].filter((key) => key === null).length;
-  log('side-repo', `${signers.size - unsigned} packages have a trusted signature; ${unsigned} have none, which ${release.name} allows`);
+  const own = new Set(resolution.packages.filter(({ untrusted }) => untrusted).map(({ sha256 }) => sha256));
+  const unsigned = [...signers].filter(([sha256, key]) => key === null && !own.has(sha256)).length;
+  const uploaded = own.size > 0 ? `; ${own.size} were uploaded by the requester` : '';
+  log(
+    'side-repo',
+    `${[...signers.values()].filter((key) => key !== null).length} packages have a trusted signature; ${unsigned} have none, which ${release.name} allows${uploaded}`,
+  );
   return signers;
 }
 

@@ -21,12 +21,15 @@ import {
   usableRpms,
   withoutOverlap,
 } from './source-set.ts';
+import { type FindUploads, uploadedSets } from './uploaded-packages.ts';
 
 export interface FindOptions {
   readonly request: SingleBuildRequest;
   readonly release: Release;
   readonly koji: Koji | undefined;
   readonly bodhi: Bodhi | undefined;
+  /** Left out where there are no uploads. */
+  readonly findUploads?: FindUploads | undefined;
   readonly log: (line: string) => void;
   readonly signal: AbortSignal;
 }
@@ -45,11 +48,13 @@ interface BuildSet extends Pick<SourceSet, 'label' | 'rule' | 'what'> {
   readonly builds: readonly { readonly build: KojiBuild; readonly because: string }[];
 }
 
-/** Rejects with the requester's mistakes (KOJI_…, ADVISORY_…, PACKAGE_UNSIGNED, REQUESTED_BUILD_CONFLICT), KOJI_UNREACHABLE, KOJI_FAULT, BODHI_UNREACHABLE or the signal's reason. */
+/** Rejects with the requester's mistakes (RPM_…, KOJI_…, ADVISORY_…, PACKAGE_UNSIGNED, REQUESTED_BUILD_CONFLICT), KOJI_UNREACHABLE, KOJI_FAULT, BODHI_UNREACHABLE or the signal's reason. */
 export async function findSources(options: FindOptions): Promise<FoundSources> {
   const { sources } = options.request;
   const isAsked = [sources.kojiBuilds, sources.kojiTasks, sources.kojiTags, sources.advisories].some((list) => list.length > 0);
-  if (!isAsked) return { sets: [], warnings: [] };
+  const uploads = sources.rpms.length === 0 ? [] : await uploadedSets(options.request, options.findUploads ?? noUploads);
+  for (const { what } of uploads) options.log(what);
+  if (!isAsked) return { sets: uploads, warnings: [] };
   const { koji } = options;
   if (!koji) throw unserved('kojiBuilds', options.release, 'Koji');
   const warnings: string[] = [];
@@ -58,14 +63,18 @@ export async function findSources(options: FindOptions): Promise<FoundSources> {
   const buildSets = [...named, ...tasks.builds, ...tags];
   await refuseForeign(koji, buildSets, options);
   const ofBuilds = await withRpms(koji, buildSets, options, warnings);
-  const sets = withoutOverlap([...ofBuilds, ...tasks.scratch]);
+  const sets = withoutOverlap([...uploads, ...ofBuilds, ...tasks.scratch]);
   const count = sets.reduce((sum, { rpms }) => sum + rpms.length, 0);
   if (count > rpmsMax) {
     throw new SpindleError('KOJI_TAG_TOO_LARGE', `the sources of the request bring ${count} RPMs; at most ${rpmsMax} are taken, so name fewer tags or builds`);
   }
-  for (const { what, rpms } of sets) options.log(`${what}: ${rpms.map((rpm) => formatNevra(rpm)).join(' ')}`);
+  for (const { what, rpms } of sets.filter(({ isUploaded }) => !isUploaded)) options.log(`${what}: ${rpms.map((rpm) => formatNevra(rpm)).join(' ')}`);
   return { sets, warnings };
 }
+
+const noUploads: FindUploads = async () => {
+  throw new SpindleError('FEATURE_UNSUPPORTED', 'sources.rpms: only a running service has uploaded RPMs; name builds or repositories instead');
+};
 
 function unserved(key: string, release: Release, what: string): SpindleError {
   return new SpindleError('FEATURE_UNSUPPORTED', `sources.${key}: the release ${release.id} has no ${what} here; leave them out, or choose another release`);

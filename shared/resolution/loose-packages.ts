@@ -8,8 +8,10 @@ import type { FileRef } from '../files/content-ref.ts';
 import type { Files } from '../files/files.ts';
 import { forEachParallel } from '../parallel/for-each.ts';
 import { fetchRpmHeader } from '../rpm/fetch-header.ts';
+import type { RpmHeader } from '../rpm/header.ts';
 import { recall, remember } from '../rpm/known-rpm.ts';
 import type { RpmDownloads } from '../rpm/rpm-downloads.ts';
+import { readStoredStart } from '../rpm/stored-rpm.ts';
 import type { LooseSet } from '../solver/solver.ts';
 import type { Workspace } from '../workspace/workspace.ts';
 import type { SignedSource, SourceRpm, SourceSet } from './source-set.ts';
@@ -50,7 +52,9 @@ export async function loosePackages(sets: readonly SourceSet[], { ports, workspa
   let fetched = 0;
   await forEachParallel(wanted, { atOnceMax: headersAtOnceMax, signal }, async ({ set, rpm }, taskSignal) => {
     const path = `headers/${rpmFileName(rpm)}`;
-    const { header } = await fetchRpmHeader({ nevra: rpm, isFileName: rpm.payloadHash === null, sources: rpm.sources, path }, ports, workspace, taskSignal);
+    const { header } = rpm.uploaded
+      ? await placeHeader(rpm.uploaded, path, ports, workspace)
+      : await fetchRpmHeader({ nevra: rpm, isFileName: rpm.payloadHash === null, sources: rpm.sources, path }, ports, workspace, taskSignal);
     // A file name has no epoch: what a task left is known whole only now.
     const known = { ...rpm, epoch: header.epoch };
     candidates.set(formatNevra(known), { ...known, set, header: `${workspace.path}/${path}` });
@@ -63,12 +67,25 @@ export async function loosePackages(sets: readonly SourceSet[], { ports, workspa
       label: set.label,
       rule: set.rule,
       main: set.main,
+      ...(set.isUploaded ? { evenIfPublished: true } : {}),
       packages: [...candidates.values()]
         .filter((candidate) => candidate.set === set)
         .map(({ name, epoch, version, release, arch, header }) => ({ name, epoch, version, release, arch, header }))
         .sort((a, b) => (a.header < b.header ? -1 : 1)),
     })),
   };
+}
+
+/** As fetchRpmHeader does it for a file that is stored already. */
+async function placeHeader(
+  ref: FileRef,
+  path: string,
+  { files }: Pick<LooseOptions['ports'], 'files'>,
+  workspace: Workspace,
+): Promise<{ readonly header: RpmHeader }> {
+  const { header, bytes } = await readStoredStart(files, ref, 'an uploaded RPM');
+  await workspace.write(path, bytes);
+  return { header };
 }
 
 /** By NEVRA: the stored file, and the source that gave it. Rejects as RpmDownloads.fetch and reserve do. */

@@ -14,10 +14,10 @@ export const ResolvedPackage = z.object({
   nevra: z.string(),
   /** `stable`: a stable repository has exactly this package. `side`: it goes to the side repository. */
   from: z.enum(['stable', 'side']),
-  /** The repository's id, the name of the requester's own repository, or `koji`. */
+  /** The repository's id, the name of the requester's own repository, `koji`, or `upload`. */
   repository: z.string(),
-  /** What kind of place that is; `requested`: the requester's own repository. Left out in resolutions of older versions. */
-  role: z.enum(['stable', 'updates', 'updates-testing', 'requested', 'koji']).optional(),
+  /** What kind of place that is; `requested`: the requester's own repository, `uploaded`: an RPM of theirs. Left out in resolutions of older versions. */
+  role: z.enum(['stable', 'updates', 'updates-testing', 'requested', 'koji', 'uploaded']).optional(),
   /** One sentence for people: why it comes from there. */
   because: z.string(),
   /** Tried in this order. Empty only where `stored` is true. */
@@ -31,6 +31,8 @@ export const ResolvedPackage = z.object({
   sigkey: z.string().nullable(),
   /** True where the resolver has already put the file into the content store. */
   stored: z.boolean(),
+  /** True where nobody but the requester vouches for the file. Left out elsewhere. */
+  untrusted: z.literal(true).optional(),
 });
 export type ResolvedPackage = z.infer<typeof ResolvedPackage>;
 

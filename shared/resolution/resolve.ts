@@ -21,12 +21,15 @@ import { fetchChosen, type LoosePackages, type LoosePorts, loosePackages, requir
 import type { Resolution, ResolvedPackage } from './resolution.ts';
 import type { SourceSet } from './source-set.ts';
 import { missingError, type TroubleContext, unsolvableError } from './trouble.ts';
+import type { FindUploads } from './uploaded-packages.ts';
 
 interface ResolvePorts extends LoosePorts {
   /** The client of a release's hub. */
   readonly koji: (koji: NonNullable<Release['koji']>) => Koji;
   readonly bodhi: (bodhi: NonNullable<Release['bodhi']>) => Bodhi;
   readonly solver: Solver;
+  /** Left out where there are no uploads. */
+  readonly findUploads?: FindUploads | undefined;
 }
 
 export interface ResolveOptions {
@@ -56,8 +59,8 @@ export function chooseEngine(request: Pick<SingleBuildRequest, 'engine' | 'image
 }
 
 /**
- * Every package of the image with digest, size and addresses; the chosen RPMs of Koji builds and tasks are in the content store afterwards. Rejects with a SpindleError: the requester's mistakes
- * (PACKAGE_UNKNOWN, DEPENDENCIES_UNSOLVABLE, KOJI_…, ADVISORY_…, RELEASE_ENDED and others), or what is ill outside. Harmless to repeat.
+ * Every package of the image with digest, size and addresses; the chosen RPMs of Koji builds and tasks, and of uploads, are in the content store afterwards. Rejects with a SpindleError: the requester's mistakes
+ * (PACKAGE_UNKNOWN, RPM_UNKNOWN, DEPENDENCIES_UNSOLVABLE, KOJI_…, ADVISORY_…, RELEASE_ENDED and others), or what is ill outside. Harmless to repeat.
  */
 export async function resolveRequest(options: ResolveOptions): Promise<Resolution> {
   const { release, engine, ports, workspace, log, progress, signal } = options;
@@ -67,7 +70,7 @@ export async function resolveRequest(options: ResolveOptions): Promise<Resolutio
   const say = (line: string) => log('resolver', line);
   const { request, stored } = await findKickstart({ request: options.request, release, engine, ports, allowed: options.untrustedCode, log: say, signal });
   progress(0, 0, 'asking Koji and Bodhi');
-  const { sets, warnings } = await findSources({ request, release, koji, bodhi, log: say, signal });
+  const { sets, warnings } = await findSources({ request, release, koji, bodhi, findUploads: ports.findUploads, log: say, signal });
   const looseOptions = { ports, workspace, progress, signal };
   const loose = await loosePackages(sets, looseOptions);
 
@@ -109,7 +112,10 @@ export async function resolveRequest(options: ResolveOptions): Promise<Resolutio
   }
   refuseOddNames(answer.packages);
   const chosen = answer.packages.flatMap((solved) => (solved.repository === looseId ? [requiredCandidate(loose.candidates, formatNevra(solved))] : []));
-  const fetched = await fetchChosen(chosen, looseOptions);
+  const fetched = await fetchChosen(
+    chosen.filter(({ uploaded }) => !uploaded),
+    looseOptions,
+  );
   const resolution = { ...resolutionOf(answer, { request, release, sets, loose, fetched, warnings }), ...(stored ? { kickstart: stored } : {}) };
   refuseBeyondMedium(resolution, request.imageType);
   refuseBeyondNode(resolution, await workspace.freeBytes());
@@ -135,9 +141,6 @@ function refuseUnserved({ request, release, ports }: ResolveOptions): void {
   if (ended) throw ended;
   if (!release.arches.includes(request.arch)) {
     throw new SpindleError('ARCH_UNSUPPORTED', `arch: ${release.name} is not built for ${request.arch} here, but for ${release.arches.join(', ')}`);
-  }
-  if (request.sources.rpms.length > 0) {
-    throw new SpindleError('FEATURE_UNSUPPORTED', 'sources.rpms: this version of Spindle cannot serve that yet; leave it out');
   }
   if (request.sources.updatesTesting && !release.repositories.some(({ role }) => role === 'updates-testing')) {
     throw new SpindleError(
@@ -238,6 +241,10 @@ function published(solved: SolvedPackage, nevra: string) {
 
 function fromSource(solved: SolvedPackage, nevra: string, { loose, fetched }: Assembly): ResolvedPackage {
   const candidate = requiredCandidate(loose.candidates, nevra);
+  if (candidate.uploaded) {
+    const place = { from: 'side', repository: 'upload', role: 'uploaded' } as const;
+    return { ...common(solved, nevra), ...candidate.uploaded, ...place, because: candidate.because, urls: [], sigkey: null, stored: true, untrusted: true };
+  }
   const file = fetched.get(nevra);
   if (!file) throw new SpindleError('INTERNAL', `the file of ${nevra} was not fetched`);
   const { ref, source } = file;

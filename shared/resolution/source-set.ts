@@ -2,6 +2,7 @@
 import { SpindleError } from '../build/failure.ts';
 import type { SingleBuildRequest } from '../build/request.ts';
 import { compareEvr, formatNevra, type Nevra } from '../fedora/nvr.ts';
+import type { FileRef } from '../files/content-ref.ts';
 import type { Koji, KojiBuild, KojiRpm } from '../koji/koji.ts';
 import type { Release } from '../releases/releases.ts';
 import type { RpmSource } from '../rpm/fetch-rpm.ts';
@@ -19,6 +20,8 @@ export interface SourceRpm extends Nevra {
   readonly payloadHash: string | null;
   /** One sentence for people: why it would be taken. */
   readonly because: string;
+  /** Of an upload: the stored file. Then there are no sources. */
+  readonly uploaded?: FileRef;
 }
 
 export interface SourceSet {
@@ -28,6 +31,8 @@ export interface SourceSet {
   readonly what: string;
   readonly rpms: readonly SourceRpm[];
   readonly main: readonly string[];
+  /** The requester's own RPM: it is another file than a published one of the same NEVRA. */
+  readonly isUploaded?: boolean;
 }
 
 /** A signed copy is longer than the unsigned file by its signatures. */
@@ -118,7 +123,7 @@ const ranks: Readonly<Record<LooseSet['rule'], number>> = { 'in-image': 0, prefe
 
 /**
  * One place for each package: what must be in the image keeps its packages, other sets give way to it; among equals that the requester left the choice, the newest wins. The same RPM in two sets stays
- * in the stronger one. Throws REQUESTED_BUILD_CONFLICT where two builds that must both be in the image bring different versions of a package.
+ * in the stronger one, but an upload and a build's are two. Throws REQUESTED_BUILD_CONFLICT where two builds that must both be in the image bring different versions of a package.
  */
 export function withoutOverlap(sets: readonly SourceSet[]): readonly SourceSet[] {
   const owners = new Map<string, { readonly set: SourceSet; readonly rpm: SourceRpm }>();
@@ -130,7 +135,8 @@ export function withoutOverlap(sets: readonly SourceSet[]): readonly SourceSet[]
         owners.set(rpm.name, { set, rpm });
         continue;
       }
-      if (owner.set === set || formatNevra(owner.rpm) === formatNevra(rpm)) continue;
+      const isSameFile = formatNevra(owner.rpm) === formatNevra(rpm) && !owner.set.isUploaded;
+      if (owner.set === set || isSameFile) continue;
       if (set.rule === 'in-image') {
         throw new SpindleError(
           'REQUESTED_BUILD_CONFLICT',

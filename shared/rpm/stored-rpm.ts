@@ -9,6 +9,11 @@ import { type RpmHeader, RpmHeaderError, readRpmHeader, usualHeaderBytes } from 
 
 /** Reads no more of the file than its header. Rejects with FILE_MISSING, or PACKAGE_MISMATCH where it is no RPM. */
 export async function readStoredHeader(files: Files, ref: FileRef, what: string): Promise<RpmHeader> {
+  return (await readStoredStart(files, ref, what)).header;
+}
+
+/** The same with the bytes up to the header's end, and perhaps some more. Rejects alike. */
+export async function readStoredStart(files: Files, ref: FileRef, what: string): Promise<{ readonly header: RpmHeader; readonly bytes: Uint8Array }> {
   let bytesWanted = Math.min(ref.size, usualHeaderBytes);
   for (;;) {
     const bytes = await readStart(files, ref, bytesWanted);
@@ -19,7 +24,7 @@ export async function readStoredHeader(files: Files, ref: FileRef, what: string)
       if (error instanceof RpmHeaderError) throw new SpindleError('PACKAGE_MISMATCH', `what was fetched as ${what} ${error.message}`, { cause: error });
       throw error;
     }
-    if ('header' in read) return read.header;
+    if ('header' in read) return { header: read.header, bytes };
     if (read.bytesNeeded > ref.size) throw new SpindleError('PACKAGE_MISMATCH', `what was fetched as ${what} ends before its header does`);
     bytesWanted = read.bytesNeeded;
   }

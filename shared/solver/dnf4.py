@@ -202,7 +202,7 @@ class Question:
 
     def prefer_sets(self):
         """
-        What an enabled repository has, exactly, is taken from there. Other versions of what a set brings are out of the question; returns them with the set's label. Sets that only
+        What an enabled repository has, exactly, is taken from there, but for sets whose files are others. Other versions of what a set brings are out of the question; returns them with the set's label. Sets that only
         fill gaps bring nothing that has a name already.
         """
         replaced = {}
@@ -219,7 +219,9 @@ class Question:
                 for other in named:
                     if other.reponame != COMMAND_LINE and other.evr != evr:
                         replaced[other] = each["label"]
-                if published:
+                if published and each.get("evenIfPublished"):
+                    replaced.update((found, each["label"]) for found in published)
+                elif published:
                     self.without([found for found in exact if found.reponame == COMMAND_LINE])
         self.without(replaced.keys())
         gaps = []

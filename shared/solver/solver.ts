@@ -34,6 +34,8 @@ export interface LooseSet {
   readonly label: string;
   readonly rule: 'in-image' | 'preferred' | 'if-missing';
   readonly packages: readonly LoosePackage[];
+  /** Also in the place of published packages that are called exactly alike: its files are others. Only with `in-image`. */
+  readonly evenIfPublished?: boolean;
   /** Names of those of its packages that stand for the whole. */
   readonly main: readonly string[];
 }

@@ -300,6 +300,7 @@ export async function runStage(
       releases: runtime.releases,
       untrustedCode: runtime.untrustedCode,
       buildId: build.id,
+      owner: build.owner,
       request: build.request,
       pinnedResolution: build.pinned ? build.resolution : null,
       attempt,

@@ -28,6 +28,8 @@ export interface StagePorts {
 
 export interface StageContext extends StagePorts {
   readonly buildId: string;
+  /** Whose build it is; null where there is no sign-in. */
+  readonly owner: string | null;
   /** The request as it was accepted. */
   readonly request: SingleBuildRequest;
   /** A retry of the very same packages: the resolution to use again. Null where packages are to be found anew. */

@@ -1,7 +1,7 @@
 /** The record of an RPM that a requester uploaded: whose it is, what it is, how long it is kept. Its bytes are stored content. Pure. */
 import { z } from 'zod';
 import { derivedId } from '../events/envelope.ts';
-import type { CollectionDefinition } from '../store/store.ts';
+import type { Collection, CollectionDefinition } from '../store/store.ts';
 
 export const UploadedRpm = z.object({
   id: z.uuid(),
@@ -47,4 +47,14 @@ export function uploadId(owner: string | null, sha256: string): string {
 /** Whether a new request of this owner may name it. A build that was accepted before keeps it beyond its time. */
 export function isUsable(upload: UploadedRpm | undefined, owner: string | null, now: number): upload is UploadedRpm {
   return upload !== undefined && upload.owner === owner && upload.removedAt === null && Date.parse(upload.expiresAt) > now;
+}
+
+/** The lookup of an accepted build: what it named stays for it until it has ended, also beyond its time. */
+export async function acceptedUploads(
+  uploads: Pick<Collection<UploadedRpm>, 'get'>,
+  ids: readonly string[],
+  owner: string | null,
+): Promise<readonly (UploadedRpm | undefined)[]> {
+  const found = await Promise.all(ids.map((id) => uploads.get(id)));
+  return found.map((each) => (each && each.document.owner === owner && each.document.removedAt === null ? each.document : undefined));
 }

@@ -144,6 +144,14 @@ export function solverContract(name: string, make: (directory: string) => Promis
       expect(((await solve({ install: ['hello'] })) as Solved).groups).toEqual([]);
     });
 
+    it('takes a set in the place of a published package that is called exactly alike, where the set says so', async () => {
+      const same = await loose('hello-1.0-1.noarch', { requires: ['bash'] });
+      const mine = { ...set('mine', 'in-image', [same]), evenIfPublished: true };
+      expect(nevras(await solve({ sets: [mine] }))).toEqual(['@loose: hello-1.0-1.noarch', 'stable: bash-5.2-1.x86_64']);
+      expect(nevras(await solve({ install: ['hello'], sets: [mine] }))).toEqual(['@loose: hello-1.0-1.noarch', 'stable: bash-5.2-1.x86_64']);
+      expect(nevras(await solve({ sets: [set('theirs', 'in-image', [same])] }))).toEqual(['stable: bash-5.2-1.x86_64', 'stable: hello-1.0-1.noarch']);
+    });
+
     it('leaves out what is excluded, and members of groups that no repository has', async () => {
       expect(await solve({ install: ['@core'] })).toMatchObject({ outcome: 'solved', skipped: ['not-there'] });
       expect(await solve({ install: ['hello'], exclude: ['bash'] })).toMatchObject({

@@ -5,7 +5,14 @@ import { runCli } from '../../clients/cli/cli.ts';
 import { systemClock } from '../../shared/clock/system.ts';
 import { expectGolden } from '../support/golden.ts';
 
-const commands = [[], ['build'], ...['submit', 'list', 'show', 'log', 'cancel', 'retry', 'download'].map((name) => ['build', name]), ['resolve']];
+const commands = [
+  [],
+  ['build'],
+  ...['submit', 'list', 'show', 'log', 'cancel', 'retry', 'download'].map((name) => ['build', name]),
+  ['resolve'],
+  ['rpms'],
+  ...['upload', 'list', 'delete'].map((name) => ['rpms', name]),
+];
 
 test('the help of every command', async () => {
   const texts: string[] = [];

@@ -12,6 +12,7 @@ import { buildTopic } from '../../shared/build/topics.ts';
 import { openBuildLog } from '../../shared/build-log/build-log.ts';
 import { systemClock } from '../../shared/clock/system.ts';
 import { storeContent } from '../../shared/files/content.ts';
+import { builtRpm } from '../support/built-rpm.ts';
 import { type Fixture, fixture, liveRequest } from './rest-api-fixture.ts';
 
 let f: Fixture;
@@ -368,4 +369,55 @@ test('3: who does not answer, and who is not Spindle', async () => {
     server.closeAllConnections();
     await new Promise((resolve) => server.close(resolve));
   }
+});
+
+test('RPMs are uploaded with progress, listed and deleted; a refusal keeps what was taken before', async () => {
+  const [{ rpm: hello }, { rpm: native }] = await Promise.all([
+    builtRpm({ name: 'hello', version: '9', arch: 'noarch' }),
+    builtRpm({ name: 'native', version: '1', arch: 'x86_64' }),
+  ]);
+  const paths = ['hello.rpm', 'native.rpm', 'notes.txt'].map((name) => join(directory, name));
+  await Promise.all([hello, native, 'no RPM\n'].map((content, place) => writeFile(paths[place] ?? '', content)));
+  const sent = await spindle(['rpms', 'upload', ...paths.slice(0, 2)]);
+  expect(sent.stderr).toBe('');
+  expect(sent.status).toBe(0);
+  const ids = sent.stdout
+    .trim()
+    .split('\n')
+    .map((line) => line.split('  ')[0] ?? '');
+  expect(sent.stdout).toMatch(/^[0-9a-f-]{36} {2}hello-9-1\.noarch\n[0-9a-f-]{36} {2}native-1-1\.x86_64\n$/);
+  const listed = await spindle(['rpms', 'list']);
+  expect(listed.stdout).toMatch(/ID +PACKAGE +BYTES +EXPIRES\n/);
+  expect(listed.stdout).toContain(`2 of 10 RPMs, ${hello.length + native.length} of`);
+  expect(await spindle(['rpms', 'delete', ids[0] ?? ''])).toMatchObject({ status: 0, stdout: `the RPM ${ids[0]} is deleted\n` });
+  expect(await spindle(['rpms', 'delete', ids[0] ?? ''])).toMatchObject({ status: 4, stderr: expect.stringContaining('RPM_NOT_FOUND') });
+
+  const mixed = await spindle(['rpms', 'upload', ...paths.slice(1), '--output', 'json']);
+  expect([mixed.status, JSON.parse(mixed.stdout).items.map(({ id }: { id: string }) => id)]).toEqual([4, [ids[1]]]);
+  expect(mixed.stderr).toContain('RPM_UNREADABLE');
+  expect(await spindle(['rpms', 'upload', join(directory, 'nowhere')])).toMatchObject({ status: 2, stderr: expect.stringContaining('cannot be read') });
+  expect(await spindle(['rpms', 'upload', paths[0] ?? ''], { url: 'http://127.0.0.1:1' })).toMatchObject({ status: 3 });
+  // Refused while it is still being sent.
+  await writeFile(paths[2] ?? '', Buffer.alloc(8 * 1024 * 1024));
+  expect(await spindle(['rpms', 'upload', paths[2] ?? ''])).toMatchObject({ status: 4, stderr: expect.stringContaining('413 RPM_TOO_LARGE') });
+});
+
+test('an upload shows on a terminal how far it is', async () => {
+  const { rpm } = await builtRpm({ name: 'hello', version: '9', arch: 'noarch' });
+  const path = join(directory, 'hello.rpm');
+  await writeFile(path, rpm);
+  let shown = '';
+  const write = (text: string) => {
+    shown += text;
+  };
+  const status = await runCli(['rpms', 'upload', path], {
+    stdout: () => undefined,
+    stderr: write,
+    columns: 80,
+    stdin: Readable.from([]),
+    clock: systemClock(),
+    environment: { SPINDLE_URL: url },
+  });
+  expect(status).toBe(0);
+  expect(shown).toContain(`hello.rpm: ${rpm.length} of ${rpm.length} bytes`);
 });

@@ -1,4 +1,5 @@
 /** Intake's app on memory adapters, for the tests of the REST interface and of its client. */
+import { readFileSync } from 'node:fs';
 import { pino } from 'pino';
 import { idempotencyKeyCollection } from '../../services/intake/accept.ts';
 import { type IntakePorts, intakeApp } from '../../services/intake/http.ts';
@@ -52,7 +53,7 @@ export async function fixture(
     store.collection(deadLetterCollection),
     store.collection(uploadedRpmCollection),
   ]);
-  const files = memoryFiles({ clock });
+  const files = memoryFiles({ clock, readPath: (path) => readFileSync(path) });
   const bus = embeddedBus({ deadLetters, clock });
   const releases = (await loadReleases()).fill({ SAMPLE_SITE: 'http://127.0.0.1:1' });
   const workspaces = localWorkspaces({ directory: directory.path, files, owner: 'test' });

@@ -20,6 +20,9 @@ import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { dnfSolver } from '../../shared/solver/dnf.ts';
 import type { Stage, StageContext } from '../../shared/stage/stage.ts';
+import { memoryStore } from '../../shared/store/memory.ts';
+import type { Collection } from '../../shared/store/store.ts';
+import { type UploadedRpm, uploadedRpmCollection } from '../../shared/uploads/uploaded-rpm.ts';
 import { localWorkspaces } from '../../shared/workspace/local.ts';
 import { type SampleForTests, startSample } from '../support/sample-site.ts';
 import { tempDirectory } from '../support/temp-directory.ts';
@@ -37,6 +40,8 @@ interface Trial {
 
 export interface SampleWorld {
   readonly sample: SampleForTests;
+  /** What has been uploaded; the bytes are for the trial to store. */
+  readonly uploads: Collection<UploadedRpm>;
   /** A build of this request, on files of its own, with the release changed as said. */
   trial(request: object, changes?: Partial<Release>): Promise<Trial>;
   resolve(request: object, changes?: Partial<Release>): Promise<Resolution>;
@@ -55,7 +60,8 @@ export async function sampleWorld(): Promise<SampleWorld> {
   const repositories = cachedRepositories({ directory: join(directory.path, 'metadata'), egress, programs, clock });
   const isolation = process.getuid?.() === 0 ? { isolation: 'private-no-network' as const } : {};
   const solver = dnfSolver({ directory: join(directory.path, 'solver'), repositories, programs, clock, atOnceMax: 2, ...isolation });
-  const stage = resolver({ solver });
+  const uploads = await memoryStore().collection(uploadedRpmCollection);
+  const stage = resolver({ solver, uploads });
 
   const trial = async (request: object, changes: Partial<Release> = {}): Promise<Trial> => {
     const release = { ...sample.release, ...changes };
@@ -73,6 +79,7 @@ export async function sampleWorld(): Promise<SampleWorld> {
       const workspace = await workspaces.create(ran.name);
       const context: StageContext = {
         buildId: 'b',
+        owner: null,
         request: single,
         attempt: 1,
         pinnedResolution: null,
@@ -86,7 +93,7 @@ export async function sampleWorld(): Promise<SampleWorld> {
         egress,
         downloads,
         releases: { releases: [release] },
-        untrustedCode: { kickstartScripts: false, rpms: false },
+        untrustedCode: { kickstartScripts: false, rpms: true },
       };
       try {
         return (await ran.handle({ type: ran.consumes.type, data } as Event<string, never>, context)) as Emitted<string, D>;
@@ -106,6 +113,7 @@ export async function sampleWorld(): Promise<SampleWorld> {
   const resolve = async (request: object, changes?: Partial<Release>) => (await trial(request, changes)).resolve();
   return {
     sample,
+    uploads,
     trial,
     resolve,
     refusal: async (request, changes) => {

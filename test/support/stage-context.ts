@@ -81,6 +81,7 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
     egress,
     downloads: rpmDownloads({ egress, clock, partials: disk.partialFiles('/downloads', clock), target: contentTarget(files) }),
     releases: { releases: [release] },
+    owner: null,
     untrustedCode: options.untrustedCode ?? { kickstartScripts: false, rpms: false },
   };
   return { context, solver: simulatedSolver(options.solve), files, workspaces, lines, urls };

@@ -66,7 +66,7 @@ describe('policy', () => {
   ] as const)('%s, %s, with keys %s', (unsigned, from, hasKeys, expected) => {
     const found = Object.entries(verdicts).map(([name, verdict]) => {
       try {
-        acceptSignature({ nevra: 'a-1-1.noarch', from, repository: 'r' }, verdict, { name: 'R', unsigned, hasKeys });
+        acceptSignature({ nevra: 'a-1-1.noarch', from, repository: 'r' }, verdict, { name: 'R', unsigned, hasKeys, takesUploads: false });
         return [name, ok];
       } catch (error) {
         return [name, (error as { code: string }).code];
@@ -74,4 +74,18 @@ describe('policy', () => {
     });
     expect(Object.fromEntries(found)).toEqual(expected);
   });
+
+  it.each(['refuse', 'side-repo', 'allow'] as const)(
+    'an upload goes unsigned or foreign into a release with %s, but not broken, and only where uploads are taken',
+    (unsigned) => {
+      const upload = { nevra: 'a-1-1.noarch', from: 'side', repository: 'upload', untrusted: true } as const;
+      const rules = { name: 'R', unsigned, hasKeys: true, takesUploads: true };
+      const of = (name: string) => acceptSignature(upload, verdicts[name] as SignatureVerdict, rules);
+      expect([of('signed'), of('unsigned'), of('unknown')]).toEqual([expect.any(String), null, null]);
+      expect(() => of('broken')).toThrow(expect.objectContaining({ code: 'PACKAGE_WRONGLY_SIGNED' }));
+      expect(() => acceptSignature(upload, { kind: 'unsigned' }, { ...rules, takesUploads: false })).toThrow(
+        expect.objectContaining({ code: 'UNTRUSTED_CODE_REFUSED' }),
+      );
+    },
+  );
 });

@@ -38,6 +38,12 @@ describe('sets that share packages', () => {
     expect(shown(withoutOverlap([set('one', 'in-image', rpm('a')), set('two', 'in-image', rpm('a'), rpm('b'))]))).toEqual({ one: ['a-1'], two: ['b-1'] });
   });
 
+  it('are a conflict where one is an upload and the other a build, be they called alike', () => {
+    const upload = { ...set('mine', 'in-image', rpm('a')), isUploaded: true };
+    expect(() => withoutOverlap([upload, set('one', 'in-image', rpm('a'))])).toThrow(expect.objectContaining({ code: 'REQUESTED_BUILD_CONFLICT' }));
+    expect(shown(withoutOverlap([upload, set('tag', 'preferred', rpm('a'), rpm('b'))]))).toEqual({ mine: ['a-1'], tag: ['b-1'] });
+  });
+
   it('leave exactly one of each name, whatever comes', () => {
     const rules = fc.constantFrom<SourceSet['rule']>('preferred', 'if-missing');
     const rpms = fc.uniqueArray(fc.record({ name: fc.constantFrom('a', 'b', 'c', 'd'), version: fc.constantFrom('1', '2', '10') }), {

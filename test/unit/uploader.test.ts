@@ -22,6 +22,7 @@ function contextIn(world: StageWorld, signal = new AbortController().signal) {
   const context: StageContext = {
     ...world.process('worker-1'),
     buildId,
+    owner: null,
     request: sampleRequest(),
     pinnedResolution: null,
     attempt: 1,

@@ -2,15 +2,16 @@
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Build } from '../../../shared/build/build.ts';
-import { BuildRequest } from '../../../shared/build/request.ts';
+import { BuildRequest, type SingleBuildRequest } from '../../../shared/build/request.ts';
 import { BuildState, isEnded } from '../../../shared/build/states.ts';
+import { foreignUpload, isForArch, unknownUpload } from '../../../shared/resolution/uploaded-packages.ts';
 import { cancelBuild } from '../../../shared/stage/cancel.ts';
 import type { Collection, Query } from '../../../shared/store/store.ts';
 import { acceptBuilds, type Order } from '../accept.ts';
 import { bodyTypes } from '../body.ts';
 import { type App, type IntakePorts, isId, requiredBuild } from '../ports.ts';
-import { Problem } from '../problem.ts';
-import { checkRequest, permissionProblems } from '../service.ts';
+import { type FieldProblem, Problem } from '../problem.ts';
+import { checkRequest, permissionProblems, refused } from '../service.ts';
 import { apiPrefix, BuildPage, buildPath, groupPath, PublicBuild, PublicGroup, publicBuild, publicGroup } from '../view.ts';
 
 const limitMax = 200;
@@ -44,6 +45,22 @@ export function buildRoutes(app: App, ports: IntakePorts): void {
     queued = { ...queued, count: queued.count + more };
   };
 
+  /** Throws RPM_UNKNOWN or RPM_ARCH_UNSUPPORTED. All requests of a group name the same uploads. */
+  const checkUploads = async (requests: readonly SingleBuildRequest[]): Promise<void> => {
+    const ids = requests[0]?.sources.rpms ?? [];
+    if (ids.length === 0) return;
+    const arches = [...new Set(requests.map(({ arch }) => arch))];
+    const found = await ports.uploads.usable(ids, null);
+    const problems = ids.flatMap((id, place): readonly FieldProblem[] => {
+      const upload = found[place];
+      const field = `sources.rpms[${place}]`;
+      if (!upload) return [{ field, code: 'RPM_UNKNOWN', message: unknownUpload(id) }];
+      const foreign = arches.filter((arch) => !isForArch(upload, arch));
+      return foreign.length > 0 ? [{ field, code: 'RPM_ARCH_UNSUPPORTED', message: foreignUpload(upload, foreign) }] : [];
+    });
+    if (problems.length > 0) throw invalid(refused(problems));
+  };
+
   const accept = async (request: FastifyRequest, order: Omit<Order, 'owner' | 'key'>): Promise<readonly [Build, ...Build[]]> => {
     const key = idempotencyKey(request);
     await checkQueue(order.requests.length);
@@ -69,6 +86,7 @@ export function buildRoutes(app: App, ports: IntakePorts): void {
     handler: async (request, reply) => {
       const checked = checkRequest(requiredBody(request.body), ports);
       if (!checked.isValid) throw invalid(checked);
+      await checkUploads(checked.requests);
       const accepted = await accept(request, { requests: checked.requests });
       const [{ id, groupId }] = accepted;
       reply.code(202).header('location', groupId === null ? buildPath(id) : groupPath(groupId));
@@ -146,6 +164,8 @@ export function buildRoutes(app: App, ports: IntakePorts): void {
       if (same && !build.resolution) throw new Problem('RESOLUTION_MISSING', 'the build ended before its packages were resolved; retry it without same');
       const problems = permissionProblems(build.request, ports);
       if (problems.length > 0) throw invalid({ isValid: false, code: 'UNTRUSTED_CODE_REFUSED', problems });
+      // What was resolved is stored: only a new resolution looks at uploads again.
+      if (!same) await checkUploads([build.request]);
       const resolution = same && build.resolution ? { resolution: build.resolution } : {};
       const [accepted] = await accept(request, { requests: [build.request], retryOf: build.id, ...resolution });
       reply.code(202).header('location', buildPath(accepted.id));

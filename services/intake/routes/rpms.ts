@@ -18,8 +18,10 @@ const owner = null;
 export async function rpmRoutes(scope: App, { clock, uploads, uploadLingerMs = lingerMs }: IntakePorts): Promise<void> {
   const app = scope.withTypeProvider<ZodTypeProvider>();
   const stopping = new AbortController();
+  const lingering = new Set<FastifyRequest['raw']>();
   scope.addHook('preClose', (done) => {
-    stopping.abort(new Problem('SERVICE_UNAVAILABLE', 'the service stops; send the RPM again later'));
+    stopping.abort(new Problem('SERVICE_UNAVAILABLE', 'the service stops; send the RPM again later', { headers: { connection: 'close' } }));
+    for (const raw of lingering) raw.destroy();
     done();
   });
   // No body is parsed here: an upload is read by its handler, and the other routes take none.
@@ -81,10 +83,13 @@ export async function rpmRoutes(scope: App, { clock, uploads, uploadLingerMs = l
 
   /** Reads on, into nothing, for a while. */
   const letGo = ({ raw }: FastifyRequest): void => {
-    if (raw.complete || raw.destroyed) return;
+    if (raw.complete || raw.destroyed || stopping.signal.aborted) return;
+    lingering.add(raw);
+    raw.once('close', () => lingering.delete(raw));
     raw.on('error', () => undefined);
     raw.resume();
     clock.after(uploadLingerMs, () => {
+      lingering.delete(raw);
       if (!raw.complete) raw.destroy();
     });
   };
