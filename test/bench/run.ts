@@ -1,5 +1,6 @@
 /** `npm run bench [-- NAME…]`: runs the named benchmarks, or all. Figures go to standard output, one line of JSON each; the exit status is 1 where one misses its target. */
 import { loadavg } from 'node:os';
+import { engineBench } from './engines.ts';
 import { note } from './figure.ts';
 import { overhead } from './overhead.ts';
 import { pipelineEmbedded } from './pipeline-embedded.ts';
@@ -10,6 +11,8 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   'pipeline-embedded': pipelineEmbedded,
   'start-latency': startLatency,
   overhead,
+  'engine-native': () => engineBench('native'),
+  'engine-kiwi': () => engineBench('kiwi'),
   'resolve-warm': resolveWarm,
   'resolve-cold': resolveCold,
   'package-search': packageSearch,

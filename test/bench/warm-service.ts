@@ -27,8 +27,8 @@ export interface WarmService {
   /** Of Sample Linux. */
   readonly siteUrl: string;
   readonly recorded: RecordedPrograms;
-  /** Asks for examples/hello-live.yaml, without its letter. Resolves when the 202 is here. */
-  submit(): Promise<string>;
+  /** Asks for examples/hello-live.yaml, without its letter, and with these fields instead of its own. Resolves when the 202 is here. */
+  submit(change?: object): Promise<string>;
   /** Resolves with the build once it has ended. */
   ended(id: string): Promise<ShownBuild>;
   cancel(id: string): Promise<void>;
@@ -55,14 +55,14 @@ export async function startWarmService(): Promise<WarmService> {
     return answer;
   };
   // A letter is sent after the end of a build, when the next one may be under way already.
-  const body = JSON.stringify({ ...(load(await readFile(exampleFile, 'utf8')) as object), notify: {} });
+  const example = { ...(load(await readFile(exampleFile, 'utf8')) as object), notify: {} };
   return {
     stateDir,
     url: service.url,
     siteUrl: `http://127.0.0.1:${(await readFile(join(stateDir, 'sample-site.port'), 'utf8')).trim()}`,
     recorded,
-    submit: async () => {
-      const answer = await api('/builds', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+    submit: async (change = {}) => {
+      const answer = await api('/builds', { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ ...example, ...change }) });
       return ((await answer.json()) as ShownBuild).id;
     },
     ended: async (id) => {
