@@ -1,15 +1,17 @@
 /** The virtual machine port on QEMU: KVM where it really works, else emulation. */
 import { constants } from 'node:fs';
-import { access, copyFile, type FileHandle, open, rm, writeFile } from 'node:fs/promises';
+import { access, chmod, chown, copyFile, type FileHandle, link, mkdir, open, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { SpindleError } from '../../shared/build/failure.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
-import type { Programs, RunningProgram } from '../../shared/programs/programs.ts';
+import type { Programs, ProgramUser, RunningProgram } from '../../shared/programs/programs.ts';
 import { type Acceleration, type FirmwareFiles, probeArguments, probeImage, probeStatus, qemuArguments, qemuCommand, uefiCandidates } from './qemu.ts';
 import { type QmpClient, qmpClient } from './qmp.ts';
+import { hasChanged, textMemory, textOf } from './screen.ts';
 import type { MachineRequest, VirtualMachine, VirtualMachines } from './virtual-machine.ts';
 
+const kvmDevice = '/dev/kvm';
 const connectTimeoutMs = 30_000;
 const monitorTimeoutMs = 15_000;
 const probeRounds = 3;
@@ -17,10 +19,17 @@ const probeDeadlineMs = 5000;
 const screenshotBytesMax = 16 * 1024 * 1024;
 const pngSignature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
 
+/** Numbers of users for machines, one for each that runs: of those that neither distributions nor systemd give to anybody. */
+const users = { first: 60_700, count: 100 } as const;
+const names = { medium: 'medium.iso', disk: 'disk.img', variables: 'variables.fd', screen: 'screen', serial: 'serial.sock', monitor: 'monitor.sock' } as const;
+
 export interface QemuMachinesOptions {
   readonly programs: Programs;
   readonly clock: Clock;
 }
+
+/** How a QEMU of ours runs. Only root can give it a user of its own and namespaces; where the service is another user, it is that user's too. */
+type Keeping = { readonly isolation: 'host' } | { readonly isolation: 'private-no-network'; readonly user: ProgramUser };
 
 export function qemuMachines({ programs, clock }: QemuMachinesOptions): VirtualMachines {
   // Asked once: the answer is the host's and does not change while this process lives.
@@ -31,32 +40,93 @@ export function qemuMachines({ programs, clock }: QemuMachinesOptions): VirtualM
       if (request.arch !== 'x86_64') {
         throw new SpindleError('TOOL_MISSING', `this worker has no virtual machine for ${request.arch}: images of it are not boot-tested here`);
       }
-      acceleration ??= probeAcceleration(programs, request).catch((error: unknown) => {
+      const nextKeeping = async (group: number | undefined, uid = users.first + ((process.pid + made++) % users.count)): Promise<Keeping> =>
+        process.getuid?.() === 0
+          ? { isolation: 'private-no-network', user: { uid, gid: uid, ...(group === undefined ? {} : { groups: [group] }) } }
+          : { isolation: 'host' };
+      acceleration ??= probeAcceleration(programs, request, nextKeeping).catch((error: unknown) => {
         acceleration = undefined;
         throw error;
       });
-      made += 1;
-      const name = `vm${made}`;
-      return startMachine(request, await acceleration, name, programs, clock);
+      const accelerated = await acceleration;
+      const directory = join(request.directory, request.name);
+      // Whose machine this was before; the folder above is ours, so nobody else can have made it.
+      const owner = (await stat(directory).catch(() => undefined))?.uid;
+      const keeping = await nextKeeping(accelerated === 'kvm' ? await kvmGroup() : undefined, owner || undefined);
+      await prepareDirectory(directory, request, keeping);
+      return startMachine(request, accelerated, directory, keeping, programs, clock);
     },
   };
 }
 
-async function probeAcceleration(programs: Programs, { directory, signal }: MachineRequest): Promise<Acceleration> {
-  const canOpen = await access('/dev/kvm', constants.R_OK | constants.W_OK).then(
+/** Where only the members of a group may use KVM, that group. */
+async function kvmGroup(): Promise<number | undefined> {
+  const { mode, gid } = await stat(kvmDevice);
+  return (mode & 0o006) === 0o006 || gid === 0 ? undefined : gid;
+}
+
+/** Puts into the machine's own directory what it needs, readable or writable for its user. */
+async function prepareDirectory(directory: string, { firmware, medium, diskBytes }: MachineRequest, keeping: Keeping): Promise<void> {
+  const own = async (path: string) => {
+    if (keeping.isolation !== 'host') await chown(path, keeping.user.uid, keeping.user.gid);
+  };
+  const at = (name: string) => join(directory, name);
+  if (await mkdir(directory, { recursive: true, mode: 0o700 })) await own(directory);
+  for (const name of [names.medium, names.serial, names.monitor]) await rm(at(name), { force: true });
+  if (medium !== undefined) {
+    const isReadable = (await stat(medium).catch(() => undefined))?.mode ?? 0;
+    // A link to what everybody may read; the folder is closed to all others. A copy costs the image's size.
+    const linked = (isReadable & 0o004) !== 0 && (await link(medium, at(names.medium)).then(yes, no));
+    if (!linked) {
+      await copyFile(medium, at(names.medium), constants.COPYFILE_FICLONE).catch((error: unknown) => {
+        throw new SpindleError('BOOT_TEST_BROKEN', `the image ${medium} cannot be read: ${error instanceof Error ? error.message : 'unknown'}`, {
+          cause: error,
+        });
+      });
+      await chmod(at(names.medium), 0o444);
+    }
+  }
+  if (diskBytes !== undefined && !(await access(at(names.disk)).then(yes, no))) {
+    await writeFile(at(names.disk), '', { flag: 'wx', mode: 0o600 });
+    await truncate(at(names.disk), diskBytes);
+    await own(at(names.disk));
+  }
+  if (firmware === 'uefi' && !(await access(at(names.variables)).then(yes, no))) {
+    const { variables } = await uefiFirmware();
+    await copyFile(variables, at(names.variables), constants.COPYFILE_EXCL);
+    await chmod(at(names.variables), 0o600);
+    await own(at(names.variables));
+  }
+}
+
+const yes = () => true;
+const no = () => false;
+
+async function probeAcceleration(
+  programs: Programs,
+  { directory: parent, signal }: MachineRequest,
+  nextKeeping: (group: number | undefined) => Promise<Keeping>,
+): Promise<Acceleration> {
+  const canOpen = await access(kvmDevice, constants.R_OK | constants.W_OK).then(
     () => true,
     () => false,
   );
   if (!canOpen) return 'tcg';
-  const image = join(directory, 'kvm-probe.img');
-  await writeFile(image, probeImage());
+  const keeping = await nextKeeping(await kvmGroup());
+  const directory = join(parent, 'kvm-probe');
+  await rm(directory, { recursive: true, force: true });
+  await mkdir(directory, { mode: 0o700 });
+  const image = 'probe.img';
+  await writeFile(join(directory, image), probeImage());
+  if (keeping.isolation !== 'host') for (const path of [join(directory, image), directory]) await chown(path, keeping.user.uid, keeping.user.gid);
   try {
     // More than once: on some hosts, themselves virtual, a guest runs now and then.
     for (let round = 0; round < probeRounds; round += 1) {
       const result = await programs.run({
         command: qemuCommand,
         args: probeArguments(image),
-        isolation: 'private-no-network',
+        cwd: directory,
+        ...keeping,
         deadlineMs: probeDeadlineMs,
         signal,
       });
@@ -67,14 +137,20 @@ async function probeAcceleration(programs: Programs, { directory, signal }: Mach
     if (error instanceof SpindleError && error.code === 'TOOL_TIMED_OUT') return 'tcg';
     throw error;
   } finally {
-    await rm(image, { force: true });
+    await rm(directory, { recursive: true, force: true });
   }
 }
 
-async function startMachine(request: MachineRequest, acceleration: Acceleration, name: string, programs: Programs, clock: Clock): Promise<VirtualMachine> {
-  const { directory, firmware, signal } = request;
-  const uefi = firmware === 'uefi' ? await prepareUefi(directory, name) : undefined;
-  const [serialSocket, monitorSocket] = [`${name}-serial.sock`, `${name}-monitor.sock`];
+async function startMachine(
+  request: MachineRequest,
+  acceleration: Acceleration,
+  directory: string,
+  keeping: Keeping,
+  programs: Programs,
+  clock: Clock,
+): Promise<VirtualMachine> {
+  const { firmware, signal } = request;
+  const uefi: FirmwareFiles | undefined = firmware === 'uefi' ? { code: (await uefiFirmware()).code, variables: names.variables } : undefined;
   // A socket's path holds 107 bytes, and a state directory may lie deep: QEMU runs in the directory, and we reach it through an open handle of it.
   const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   let running: RunningProgram | undefined;
@@ -94,13 +170,15 @@ async function startMachine(request: MachineRequest, acceleration: Acceleration,
         firmware,
         acceleration,
         memoryMiB: request.memoryMiB,
-        image: request.image,
+        // Names in its own directory: those above are closed to its user.
+        medium: request.medium === undefined ? undefined : names.medium,
+        disk: request.diskBytes === undefined ? undefined : names.disk,
         ...(uefi ? { uefi } : {}),
-        serialSocket,
-        monitorSocket,
+        serialSocket: names.serial,
+        monitorSocket: names.monitor,
       }),
       cwd: directory,
-      isolation: 'private-no-network',
+      ...keeping,
       deadlineMs: request.deadlineMs,
       signal,
       onLine: (line) => {
@@ -110,15 +188,15 @@ async function startMachine(request: MachineRequest, acceleration: Acceleration,
     ended = watchEnd(running, complaints, release);
     ended.catch(() => {});
     // QEMU makes the sockets one after the other and waits at each for its client.
-    serial = await connectTo(handle, serialSocket, ended, clock, signal);
+    serial = await connectTo(handle, names.serial, ended, clock, signal);
     serial.on('data', (chunk: Buffer) => request.onSerial(chunk));
     serial.on('error', () => {});
-    monitor = await qmpClient(await connectTo(handle, monitorSocket, ended, clock, signal), { clock, timeoutMs: monitorTimeoutMs });
+    monitor = await qmpClient(await connectTo(handle, names.monitor, ended, clock, signal), { clock, timeoutMs: monitorTimeoutMs });
     const parts = { running, monitor, ended };
     return {
       acceleration,
       ended: parts.ended,
-      screenshot: () => takeScreenshot(parts.monitor, directory, `${name}-screen.png`),
+      ...screenOf(parts.monitor, directory),
       stop: async () => {
         await parts.running.stop().catch(() => {});
         await release();
@@ -143,16 +221,9 @@ async function watchEnd(running: RunningProgram, complaints: readonly string[], 
   });
 }
 
-async function prepareUefi(directory: string, name: string): Promise<FirmwareFiles> {
-  for (const { code, variables } of uefiCandidates) {
-    const copy = `${name}-variables.fd`;
-    const found = await access(code, constants.R_OK)
-      .then(() => copyFile(variables, join(directory, copy)))
-      .then(
-        () => true,
-        () => false,
-      );
-    if (found) return { code, variables: copy };
+async function uefiFirmware(): Promise<FirmwareFiles> {
+  for (const files of uefiCandidates) {
+    if ((await Promise.all([files.code, files.variables].map((path) => access(path, constants.R_OK).then(yes, no)))).every(Boolean)) return files;
   }
   throw new SpindleError(
     'TOOL_MISSING',
@@ -186,20 +257,45 @@ async function connectTo(directory: FileHandle, name: string, ended: Promise<voi
   }
 }
 
-async function takeScreenshot(monitor: QmpClient, directory: string, name: string): Promise<Uint8Array | undefined> {
+/** Looking is a courtesy: what cannot be had, since the machine may be gone already, is undefined. One look at a time, as they write to one place. */
+function screenOf(monitor: QmpClient, directory: string): Pick<VirtualMachine, 'screenshot' | 'screenText'> {
+  let before: Uint8Array | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(look: () => Promise<T>): Promise<T | undefined> => {
+    const mine = last.then(look).catch(() => undefined);
+    last = mine;
+    return mine;
+  };
+  const file = join(directory, names.screen);
+  return {
+    screenshot: ({ onlyChanged = false } = {}) =>
+      inTurn(async () => {
+        await monitor.execute('screendump', { filename: names.screen, format: 'ppm' });
+        const dots = await readOwn(file);
+        if (!hasChanged(before, dots) && onlyChanged) return undefined;
+        before = dots;
+        await monitor.execute('screendump', { filename: names.screen, format: 'png' });
+        const bytes = await readOwn(file);
+        return bytes.subarray(0, pngSignature.length).equals(pngSignature) ? bytes : undefined;
+      }),
+    screenText: () =>
+      inTurn(async () => {
+        await monitor.execute('pmemsave', { val: textMemory.address, size: textMemory.bytes, filename: names.screen });
+        return textOf(await readOwn(file));
+      }),
+  };
+}
+
+/** What a QEMU wrote. Should it not be QEMU any more that writes there: no link is followed, no pipe waited for, and only so much is read. */
+async function readOwn(path: string): Promise<Buffer> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
-    await monitor.execute('screendump', { filename: basename(name), format: 'png' });
-    const file = await open(join(directory, name), constants.O_RDONLY | constants.O_NOFOLLOW);
-    try {
-      const { size } = await file.stat();
-      if (size > screenshotBytesMax) return undefined;
-      const bytes = await file.readFile();
-      return bytes.subarray(0, pngSignature.length).equals(pngSignature) ? bytes : undefined;
-    } finally {
-      await file.close();
-    }
-  } catch {
-    // A picture is a courtesy: the machine may be gone already.
-    return undefined;
+    const status = await file.stat();
+    if (!status.isFile() || status.size > screenshotBytesMax) throw new Error('is no picture');
+    const bytes = Buffer.alloc(status.size);
+    const { bytesRead } = await file.read(bytes, 0, bytes.length, 0);
+    return bytes.subarray(0, bytesRead);
+  } finally {
+    await file.close();
   }
 }

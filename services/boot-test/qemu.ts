@@ -15,7 +15,10 @@ export interface QemuOrder {
   readonly firmware: Firmware;
   readonly acceleration: Acceleration;
   readonly memoryMiB: number;
-  readonly image: string;
+  /** The ISO in the drive; undefined where that is empty. */
+  readonly medium: string | undefined;
+  /** A raw disk image. */
+  readonly disk?: string | undefined;
   /** For `uefi`. */
   readonly uefi?: FirmwareFiles;
   /** Sockets that QEMU makes; it waits for both to be connected before the machine starts, so nothing is missed. Short: a socket's path holds 107 bytes. */
@@ -26,7 +29,7 @@ export interface QemuOrder {
 /** In option lists a comma is doubled. */
 const optionValue = (text: string) => text.replaceAll(',', ',,');
 
-export function qemuArguments({ firmware, acceleration, memoryMiB, image, uefi, serialSocket, monitorSocket }: QemuOrder): readonly string[] {
+export function qemuArguments({ firmware, acceleration, memoryMiB, medium, disk, uefi, serialSocket, monitorSocket }: QemuOrder): readonly string[] {
   if (firmware === 'uefi' && !uefi) throw new Error('a UEFI machine needs its firmware files');
   return [
     ...machineArguments(acceleration),
@@ -38,8 +41,19 @@ export function qemuArguments({ firmware, acceleration, memoryMiB, image, uefi, 
           ...['-drive', `if=pflash,format=raw,file=${optionValue(uefi.variables)}`],
         ]
       : []),
-    ...['-drive', `if=ide,media=cdrom,format=raw,readonly=on,file=${optionValue(image)}`],
-    ...['-boot', 'd'],
+    // Both firmwares go by the boot index: the medium first, then the disk.
+    ...(medium === undefined
+      ? []
+      : ['-drive', `if=none,id=medium,format=raw,readonly=on,file=${optionValue(medium)}`, '-device', 'ide-cd,drive=medium,bootindex=0']),
+    // A bus that GRUB and small kernels know. What is on the disk outlives no power cut, so nobody waits for the host to have written it.
+    ...(disk === undefined
+      ? []
+      : [
+          '-drive',
+          `if=none,id=disk,format=raw,cache=unsafe,discard=unmap,detect-zeroes=unmap,file=${optionValue(disk)}`,
+          '-device',
+          'virtio-blk-pci,drive=disk,bootindex=1',
+        ]),
     ...['-chardev', `socket,id=serial,path=${optionValue(serialSocket)},server=on,wait=on`, '-serial', 'chardev:serial'],
     ...['-chardev', `socket,id=monitor,path=${optionValue(monitorSocket)},server=on,wait=on`, '-mon', 'chardev=monitor,mode=control'],
   ];
@@ -48,8 +62,8 @@ export function qemuArguments({ firmware, acceleration, memoryMiB, image, uefi, 
 function machineArguments(acceleration: Acceleration): readonly string[] {
   return [
     ...['-M', 'pc', '-no-user-config', '-nodefaults', '-display', 'none', '-nic', 'none', '-no-reboot'],
-    // The guest is a stranger's: should it break out of the machine, it can start nothing and gain no rights.
-    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny'],
+    // The guest is a stranger's: should it break out of the machine, it can start nothing, gain no rights and take no more of the processor.
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     ...(acceleration === 'kvm' ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg,thread=multi', '-cpu', 'max']),
   ];
 }

@@ -11,6 +11,7 @@ export interface SimulatedBoot {
   /** Breaks after the last part: the virtual machine's fault, not the image's. */
   readonly breaks?: string;
   readonly screenshot?: Uint8Array;
+  readonly screenText?: string;
 }
 
 /** The report that the sample system gives, as `serial` of a boot that takes `bootMs`. */
@@ -19,12 +20,26 @@ export function simulatedReport(packages: readonly string[], bootMs: number, { o
   return [{ afterMs: bootMs, text: lines.map((line) => `SPINDLE-BOOT ${line}\r\n`).join('') }];
 }
 
+/** What an installation prints that takes so long for each package, and then turns the machine off. */
+export function simulatedInstallation(packages: readonly string[], packageMs: number, failure?: string): SimulatedBoot {
+  const line = (text: string) => `SPINDLE-INSTALL ${text}\r\n`;
+  return {
+    serial: [
+      { afterMs: packageMs, text: line('begin') },
+      ...packages.map((nevra) => ({ afterMs: packageMs, text: line(`package ${nevra}`) })),
+      { afterMs: packageMs, text: line(failure === undefined ? 'done' : `failed ${failure}`) },
+    ],
+    turnsOff: true,
+  };
+}
+
 /** `play` decides how each machine behaves; it may throw, as starting a machine may fail. */
 export function simulatedMachines(play: (request: MachineRequest) => SimulatedBoot | Promise<SimulatedBoot>, clock: Clock): VirtualMachines {
   return {
     start: async (request) => {
       request.signal.throwIfAborted();
       const boot = await play(request);
+      let wasSeen = false;
       const off = new AbortController();
       const life = AbortSignal.any([off.signal, request.signal]);
       const run = async () => {
@@ -45,7 +60,12 @@ export function simulatedMachines(play: (request: MachineRequest) => SimulatedBo
       return {
         acceleration: 'simulated',
         ended,
-        screenshot: async () => (life.aborted ? undefined : boot.screenshot),
+        screenshot: async ({ onlyChanged = false } = {}) => {
+          if (life.aborted || (onlyChanged && wasSeen)) return undefined;
+          wasSeen = true;
+          return boot.screenshot;
+        },
+        screenText: async () => (life.aborted ? undefined : boot.screenText),
         stop: async () => {
           off.abort(new Error('stopped'));
           await ended.catch(() => {});

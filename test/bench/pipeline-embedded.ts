@@ -89,9 +89,15 @@ function instantMachines(workspaces: MemoryWorkspaces): VirtualMachines {
   const screenshot = new Uint8Array([0x89]);
   const encoder = new TextEncoder();
   return {
-    start: async ({ image, onSerial }) => {
-      for (const { text } of simulatedImageReport(workspaces, image, 0)) onSerial(encoder.encode(text));
-      return { acceleration: 'simulated', ended: new Promise(() => undefined), screenshot: async () => screenshot, stop: async () => undefined };
+    start: async ({ medium = '', onSerial }) => {
+      for (const { text } of simulatedImageReport(workspaces, medium, 0)) onSerial(encoder.encode(text));
+      return {
+        acceleration: 'simulated',
+        ended: new Promise(() => undefined),
+        screenshot: async () => screenshot,
+        screenText: async () => undefined,
+        stop: async () => undefined,
+      };
     },
   };
 }

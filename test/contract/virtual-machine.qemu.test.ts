@@ -1,5 +1,5 @@
 /** The virtual machine port on real QEMU, with a medium that has nothing to start: enough to see that machines start, show themselves and leave nothing. */
-import { access, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { qemuMachines } from '../../services/boot-test/qemu-machine.ts';
@@ -7,6 +7,7 @@ import type { MachineRequest, VirtualMachine } from '../../services/boot-test/vi
 import { systemClock } from '../../shared/clock/system.ts';
 import { spawnedPrograms } from '../../shared/programs/spawned.ts';
 import { tempDirectory } from '../support/temp-directory.ts';
+import { until } from '../support/until.ts';
 
 const present = async (path: string) =>
   access(path).then(
@@ -15,12 +16,17 @@ const present = async (path: string) =>
   );
 const canRun = process.getuid?.() === 0 && (await present('/usr/bin/qemu-system-x86_64'));
 
-/** QEMUs whose command line names this text. */
-async function running(text: string): Promise<number> {
-  const lines = await Promise.all(
-    (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+/** QEMUs that run below this directory. */
+async function running(directory: string): Promise<number> {
+  const found = await Promise.all(
+    (await readdir('/proc'))
+      .filter((name) => /^\d+$/.test(name))
+      .map(async (pid) => {
+        const [line, cwd] = await Promise.all([readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => ''), readlink(`/proc/${pid}/cwd`).catch(() => '')]);
+        return line.includes('qemu-system') && cwd.startsWith(directory);
+      }),
   );
-  return lines.filter((line) => line.includes('qemu-system') && line.includes(text)).length;
+  return found.filter(Boolean).length;
 }
 
 describe.skipIf(!canRun)('virtual machines on QEMU (needs root and qemu-system-x86_64)', () => {
@@ -38,7 +44,8 @@ describe.skipIf(!canRun)('virtual machines on QEMU (needs root and qemu-system-x
     request = {
       arch: 'x86_64',
       firmware: 'bios',
-      image,
+      name: 'vm1',
+      medium: image,
       directory,
       memoryMiB: 64,
       deadlineMs: 25_000,
@@ -60,8 +67,39 @@ describe.skipIf(!canRun)('virtual machines on QEMU (needs root and qemu-system-x
     expect(await running(request.directory)).toBe(0);
   });
 
+  it('runs as a user of its own with no rights, without network, and without new programs', async () => {
+    const machine = await machines.start({ ...request, diskBytes: 2 ** 20 });
+    const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+    const found: Record<string, string>[] = [];
+    for (const pid of pids) {
+      const [name, status] = await Promise.all(['comm', 'status'].map((file) => readFile(`/proc/${pid}/${file}`, 'utf8').catch(() => '')));
+      const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => '');
+      if (!name?.startsWith('qemu-system') || cwd !== join(request.directory, request.name)) continue;
+      found.push(Object.fromEntries((status ?? '').split('\n').map((line) => line.split(/:\s*/) as [string, string])));
+    }
+    expect(found).toHaveLength(1);
+    const [uid, ...others] = (found[0]?.['Uid'] ?? '').split('\t').map(Number);
+    expect(uid).toBeGreaterThanOrEqual(60_700);
+    expect(others).toEqual([uid, uid, uid]);
+    expect(found[0]).toMatchObject({ CapEff: '0000000000000000', CapPrm: '0000000000000000', CapBnd: '0000000000000000', NoNewPrivs: '1', Seccomp: '2' });
+    await machine.stop();
+    expect((await stat(join(request.directory, request.name, 'disk.img'))).uid).toBe(uid);
+    // Started again it is the same user's, and has the same disk.
+    const again = await machines.start({ ...request, medium: undefined, diskBytes: 2 ** 20 });
+    expect(await again.screenshot()).toBeDefined();
+    await again.stop();
+  });
+
+  it('shows what a firmware with nothing to start writes to the screen, which then changes no more', { timeout: 30_000 }, async () => {
+    const machine = await machines.start(request);
+    await until(async () => /No bootable device|not a bootable disk/.test((await machine.screenText()) ?? ''), { timeoutMs: 20_000, what: 'the complaint' });
+    await machine.screenshot();
+    expect(await machine.screenshot({ onlyChanged: true })).toBeUndefined();
+    await machine.stop();
+  });
+
   it('two at once share a directory and get in nobody’s way', async () => {
-    const both = await Promise.all([machines.start(request), machines.start({ ...request, firmware: 'uefi', memoryMiB: 256 })]);
+    const both = await Promise.all([machines.start(request), machines.start({ ...request, name: 'vm2', firmware: 'uefi', memoryMiB: 256 })]);
     expect((await Promise.all(both.map((machine) => machine.screenshot()))).every((picture) => picture !== undefined)).toBe(true);
     await Promise.all(both.map((machine) => machine.stop()));
     expect(await running(request.directory)).toBe(0);
@@ -79,7 +117,7 @@ describe.skipIf(!canRun)('virtual machines on QEMU (needs root and qemu-system-x
 
   it('says what it cannot start', async () => {
     await expect(machines.start({ ...request, arch: 'aarch64' })).rejects.toMatchObject({ code: 'TOOL_MISSING' });
-    await expect(machines.start({ ...request, image: join(request.directory, 'none.iso') })).rejects.toMatchObject({
+    await expect(machines.start({ ...request, medium: join(request.directory, 'none.iso') })).rejects.toMatchObject({
       code: 'BOOT_TEST_BROKEN',
       message: expect.stringContaining('none.iso'),
     });

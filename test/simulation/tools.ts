@@ -98,11 +98,11 @@ export function simulatedTools(world: {
     },
     virtualMachinesOf: (process) => {
       const machines = simulatedMachines(
-        async ({ image }) => {
+        async ({ medium = '' }) => {
           if (faults.strikes('tool breaks for a while')) throw new SpindleError('BOOT_TEST_BROKEN', 'the simulated machine did not start');
           const bootMs = faults.strikes('slow tool') ? 60_000 : 2_000 + random() * 5_000;
           // One that hangs prints nothing: the boot test gives up by itself.
-          return { serial: faults.strikes('tool hangs') ? [] : simulatedImageReport(workspaces, image, bootMs), screenshot: new Uint8Array([0x89, 0x50]) };
+          return { serial: faults.strikes('tool hangs') ? [] : simulatedImageReport(workspaces, medium, bootMs), screenshot: new Uint8Array([0x89, 0x50]) };
         },
         mortalClock(clock, process),
       );

@@ -1,6 +1,6 @@
 /** The real service as a process of its own, for tests that kill it. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, readlink } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { until } from './until.ts';
@@ -67,7 +67,8 @@ export async function processesNaming(text: string): Promise<readonly string[]> 
   const found: string[] = [];
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)) {
     const line = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ').trim();
-    if (line.includes(text)) found.push(line);
+    const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => '');
+    if (line.includes(text) || cwd.includes(text)) found.push(line);
   }
   return found;
 }

@@ -5,7 +5,7 @@ import { probeArguments, probeImage, qemuArguments } from '../../services/boot-t
 import { qmpClient } from '../../services/boot-test/qmp.ts';
 import { systemClock } from '../../shared/clock/system.ts';
 
-const order = { acceleration: 'tcg', memoryMiB: 1024, image: '/w/image.iso', serialSocket: 's.sock', monitorSocket: 'm.sock' } as const;
+const order = { acceleration: 'tcg', memoryMiB: 1024, medium: '/w/image.iso', serialSocket: 's.sock', monitorSocket: 'm.sock' } as const;
 
 describe('command lines', () => {
   it('BIOS, emulated', () => {
@@ -32,7 +32,7 @@ describe('command lines', () => {
   });
 
   it('a comma in a path is no new option', () => {
-    expect(qemuArguments({ ...order, image: '/w/a,readonly=off', firmware: 'bios' }).join(' ')).toContain('file=/w/a,,readonly=off');
+    expect(qemuArguments({ ...order, medium: '/w/a,readonly=off', firmware: 'bios' }).join(' ')).toContain('file=/w/a,,readonly=off');
     expect(probeArguments('/w/a,b').join(' ')).toContain('file=/w/a,,b');
   });
 

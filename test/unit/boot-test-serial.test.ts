@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { serialConsole } from '../../services/boot-test/console.ts';
 import type { SerialFinding } from '../../services/boot-test/serial.ts';
-import { combine, isConclusive, judge } from '../../services/boot-test/verdict.ts';
+import { combine, installsItself, isConclusive, judge, reached } from '../../services/boot-test/verdict.ts';
 
 const read = (text: string, chunkBytes = 7): SerialFinding => {
   const console = serialConsole(() => {});
@@ -14,7 +14,7 @@ const report = (packages: readonly string[], count = packages.length) =>
   ['begin', 'os Sample Linux 1', 'kernel 6.1.0-56', ...packages.map((nevra) => `rpm ${nevra}`), `end ${count}`]
     .map((line) => `SPINDLE-BOOT ${line}\r\n`)
     .join('');
-const verdictOf = (text: string, requested: readonly string[] = ['hello-1.1-1.noarch'], ending: Parameters<typeof judge>[2] = 'timed-out') =>
+const verdictOf = (text: string, requested: readonly string[] = ['hello-1.1-1.noarch'], ending: Parameters<typeof judge>[2] = 'late') =>
   judge(read(text), requested, ending, 180_000);
 
 describe('a console', () => {
@@ -47,6 +47,14 @@ describe('a console', () => {
     "sample initramfs: there is no medium labelled 'X'",
     'BdsDxe: No bootable option or device was found.',
     'error: you need to load the kernel first.',
+    'You are in emergency mode. After logging in, type "journalctl -xb" to view',
+    '[  OK  ] Reached target Emergency Mode.',
+    '[  OK  ] Reached target rescue.target - Rescue Mode.',
+    'Cannot open access to console, the root account is locked.',
+    'dracut-initqueue[512]: Warning: Could not boot.',
+    'Pane is dead (status 1, Thu Nov 26 06:00:00 2026)',
+    '12:29:32 X startup failed, aborting installation',
+    'The following problem occurred on line 3 of the kickstart file:',
   ])('sees trouble: %s', (line) => {
     const finding = read(`\u001b[31m${line}\u001b[0m\r\n`);
     expect(finding.trouble).toBe(line.trim());
@@ -57,6 +65,28 @@ describe('a console', () => {
     'takes what a start survives for no trouble: %s',
     (line) => expect(isConclusive(read(`${line}\r\n`))).toBe(false),
   );
+
+  it('knows how far a system without a report came', () => {
+    const boot = '[    5.799878] systemd[1]: Hostname set to <localhost>.\r\n';
+    expect(reached(read(boot))).toBeUndefined();
+    expect(reached(read(`${boot}[  OK  ] Reached target graphical.target - Graphical Interface.\r\n`))).toMatchObject({
+      what: expect.stringContaining('graphical target'),
+    });
+    const started = `${boot}Starting installer, one moment...\r\nanaconda 34.25.2.10-1.el9_2 for Red Hat Enterprise Linux 9.2 started.\r\n`;
+    expect(reached(read(started))).toMatchObject({ what: expect.stringContaining('anaconda 34.25.2.10-1.el9_2'), isSure: false });
+    expect(reached(read(`${started}Installation\r\n\r\n 1) [x] Language settings                 2) [!] Time settings\r\n`))).toMatchObject({ isSure: true });
+    const automatic = read(`${started}Starting automated install........\r\n`);
+    expect([reached(automatic), installsItself(automatic)]).toEqual([undefined, true]);
+    expect(installsItself(read(started))).toBe(false);
+  });
+
+  it('follows an installation', () => {
+    const lines = (...texts: readonly string[]) => read(texts.map((text) => `SPINDLE-INSTALL ${text}\r\n`).join('')).installation;
+    expect(lines('begin', 'package a-1-1.noarch', 'package b-1-1.noarch', 'done')).toEqual({ packages: 2, end: { outcome: 'done' } });
+    expect(lines('begin', 'package a-1-1.noarch')).toEqual({ packages: 1, end: undefined });
+    expect(lines('begin', 'failed mke2fs: no disk', 'done')).toEqual({ packages: 0, end: { outcome: 'failed', reason: 'mke2fs: no disk' } });
+    expect(isConclusive(read('SPINDLE-INSTALL begin\r\nSPINDLE-INSTALL failed\r\n'))).toBe(true);
+  });
 
   it('shows no frames of boot menus', () => {
     const console = serialConsole(() => {});
@@ -117,10 +147,11 @@ describe('the verdict', () => {
 
   it('no verdict: nothing recognised, silence, a report that never ends', () => {
     expect(verdictOf('Welcome to GRUB!\n')).toMatchObject({ verdict: 'no-verdict', reason: expect.stringContaining('within 180 s') });
-    expect(verdictOf('')).toMatchObject({ verdict: 'no-verdict', reason: expect.stringContaining('silent') });
+    expect(verdictOf('')).toMatchObject({ verdict: 'no-verdict', reason: expect.stringContaining('stayed silent') });
+    expect(judge(read(''), [], 'silent', 120_000).reason).toBe('the serial console had stayed silent when neither console nor screen had changed for 120 s');
     expect(verdictOf('SPINDLE-BOOT begin\nSPINDLE-BOOT rpm a-1-1.noarch\n')).toMatchObject({
       verdict: 'no-verdict',
-      reason: expect.stringContaining('did not end'),
+      reason: expect.stringContaining('had not ended'),
     });
   });
 

@@ -1,7 +1,7 @@
 /** The boot-test stage on simulated machines and a virtual clock. */
 import { describe, expect, it } from 'vitest';
 import { bootTest } from '../../services/boot-test/service.ts';
-import { type SimulatedBoot, simulatedMachines, simulatedReport } from '../../services/boot-test/simulated-machine.ts';
+import { type SimulatedBoot, simulatedInstallation, simulatedMachines, simulatedReport } from '../../services/boot-test/simulated-machine.ts';
 import type { MachineRequest, VirtualMachines } from '../../services/boot-test/virtual-machine.ts';
 import { SpindleError } from '../../shared/build/failure.ts';
 import { virtualClock } from '../../shared/clock/virtual.ts';
@@ -16,6 +16,7 @@ const booting = (firmware = 'bios'): SimulatedBoot => ({
 });
 
 interface Trial {
+  readonly imageType?: 'boot' | 'dvd' | 'live';
   readonly play?: (request: MachineRequest) => SimulatedBoot;
   readonly request?: object;
   readonly attempt?: number;
@@ -23,7 +24,7 @@ interface Trial {
   readonly cancelAfterMs?: number;
 }
 
-async function test({ play = ({ firmware }) => booting(firmware), request = {}, attempt = 1, cancelAfterMs }: Trial = {}) {
+async function test({ play = ({ firmware }) => booting(firmware), imageType = 'live', request = {}, attempt = 1, cancelAfterMs }: Trial = {}) {
   const clock = virtualClock({ seed: 1, startMs: 1_700_000_000_000 });
   const controller = new AbortController();
   const world = await stageWorld({ request, clock, signal: controller.signal });
@@ -49,7 +50,7 @@ async function test({ play = ({ firmware }) => booting(firmware), request = {}, 
   const image = { name: 'X.iso', mediaType: 'application/x-iso9660-image', ...(await storeContent(world.files, 'the image')) };
   const manifest = { name: 'manifest.json', mediaType: 'application/json', ...(await storeContent(world.files, '{}')) };
   const event = {
-    data: { arch: 'x86_64', imageType: 'live', image: 'X.iso', requested: ['hello-1.1-1.noarch'], artifacts: [image, manifest] },
+    data: { arch: 'x86_64', imageType, image: 'X.iso', requested: ['hello-1.1-1.noarch'], artifacts: [image, manifest] },
   } as EventOf<(typeof stage)['consumes']>;
   if (cancelAfterMs !== undefined) clock.after(cancelAfterMs, () => controller.abort(new Error('canceled')));
   const startedAt = clock.now();
@@ -78,9 +79,9 @@ describe('boot-test', () => {
     const { data, artifact, world, started, stopped, durationMs } = await test();
     expect(data).toMatchObject({ image: 'X.iso', verdict: 'booted' });
     expect(data.reason).toMatch(/^bios: Sample Linux started .* with hello-1\.1-1\.noarch; uefi: /);
-    expect(data.artifacts.map(({ name }) => name)).toEqual(['X.iso', 'manifest.json', 'boot-test.log', 'boot-test.png']);
+    expect(data.artifacts.map(({ name }) => name)).toEqual(['X.iso', 'manifest.json', 'boot-test.log', 'boot-test.png', 'boot-test-uefi-1.png']);
     expect(started.map(({ firmware }) => firmware)).toEqual(['bios', 'uefi']);
-    expect(started.map(({ image }) => new TextDecoder().decode(world.workspaces.readAt(image)))).toEqual(['the image', 'the image']);
+    expect(started.map(({ medium = '' }) => new TextDecoder().decode(world.workspaces.readAt(medium)))).toEqual(['the image', 'the image']);
     expect([...new Set(stopped)].sort()).toEqual(['bios', 'uefi']);
     expect(durationMs).toBe(12_000);
     const log = artifact('boot-test.log');
@@ -108,8 +109,8 @@ describe('boot-test', () => {
 
   it('gives up on a silent machine at its time', async () => {
     const { data, durationMs, artifact } = await test({ play: () => ({ serial: [] }), request: { firmware: ['bios'] } });
-    expect(data).toMatchObject({ verdict: 'no-verdict', reason: expect.stringContaining('silent within 180 s') });
-    expect(durationMs).toBe(180_000);
+    expect(data).toMatchObject({ verdict: 'no-verdict', reason: expect.stringContaining('silent when neither console nor screen had changed for 120 s') });
+    expect(durationMs).toBe(120_000);
     expect(artifact('boot-test.log')).toBeTruthy();
     expect(artifact('boot-test.png')).toBeUndefined();
   });
@@ -163,5 +164,103 @@ describe('boot-test', () => {
     const canceled = await test({ cancelAfterMs: 5000 }).catch((error: unknown) => error);
     expect(canceled).toMatchObject({ cause: { message: 'canceled' } });
     expect([...new Set((canceled as { stopped: string[] }).stopped)].sort()).toEqual(['bios', 'uefi']);
+  });
+
+  it('waits for what goes on, however slowly, and keeps pictures of it; but not for ever', async () => {
+    const slow: SimulatedBoot = { serial: [...Array(9)].map((_, n) => ({ afterMs: 60_000, text: `[ OK ] unit ${n}\r\n` })), screenshot: png };
+    const report = simulatedReport(['hello-1.1-1.noarch'], 30_000);
+    const { data, durationMs } = await test({ play: () => ({ ...slow, serial: [...slow.serial.slice(0, 4), ...report] }), request: { firmware: ['bios'] } });
+    expect([data.verdict, durationMs]).toEqual(['booted', 270_000]);
+    const endless = await test({ play: () => ({ ...slow, serial: [...slow.serial, ...slow.serial] }), request: { firmware: ['bios'] } });
+    expect([endless.data.verdict, endless.durationMs]).toEqual(['no-verdict', 600_000]);
+    expect(endless.data.reason).toContain('within 600 s');
+  });
+
+  it('reads from the screen what only that shows', async () => {
+    const { data } = await test({ play: () => ({ serial: [], screenText: 'Booting from DVD/CD...\nNo bootable device.' }), request: { firmware: ['bios'] } });
+    expect(data).toMatchObject({ verdict: 'failed', reason: 'bios: the system did not start: the screen shows "No bootable device"' });
+  });
+
+  describe('a DVD', () => {
+    const installing = (boot: SimulatedBoot, failure?: string) => ({
+      imageType: 'dvd' as const,
+      request: { firmware: ['bios'] },
+      play: ({ medium }: MachineRequest) => (medium === undefined ? boot : simulatedInstallation(['bash-5.2-1.x86_64', 'hello-1.1-1.noarch'], 1000, failure)),
+    });
+
+    it('is installed to an empty disk, which is then started without it', async () => {
+      const { data, started, durationMs, artifact, world } = await test(installing(booting()));
+      expect(data).toMatchObject({
+        verdict: 'booted',
+        reason: expect.stringMatching(/^installed and booted by bios: Sample Linux started .* with hello-1\.1-1\.noarch$/),
+      });
+      expect(started.map(({ name, medium, diskBytes }) => [name, medium !== undefined, (diskBytes ?? 0) > 2 ** 30])).toEqual([
+        ['bios', true, true],
+        ['bios', false, true],
+      ]);
+      expect(durationMs).toBe(13_000);
+      const log = artifact('boot-test.log');
+      const text = log ? await readContentText(world.files, log) : '';
+      expect(text.indexOf('SPINDLE-INSTALL done')).toBeLessThan(text.indexOf('SPINDLE-BOOT begin'));
+    });
+
+    it('fails where the installed system lacks a requested build, or does not start', async () => {
+      const old = await test(installing({ serial: simulatedReport(['hello-1.0-1.noarch'], 1000) }));
+      expect(old.data).toMatchObject({
+        verdict: 'failed',
+        reason: expect.stringContaining('installed and started by bios: Sample Linux started, but its RPM database lacks'),
+      });
+      const empty = await test(installing({ serial: [], screenText: 'Boot failed: not a bootable disk' }));
+      expect(empty.data).toMatchObject({ verdict: 'failed', reason: expect.stringContaining('not a bootable disk') });
+    });
+
+    it('fails where the installation fails, and starts no disk', async () => {
+      const { data, started } = await test(installing(booting(), 'mke2fs: no space'));
+      expect(data).toMatchObject({ verdict: 'failed', reason: 'bios: the installation failed after 2 packages: mke2fs: no space' });
+      expect(started).toHaveLength(1);
+    });
+
+    it.each([
+      ['turns itself off too early', { turnsOff: true }, 'failed', 'turned itself off after 1 packages, before the installation was done'],
+      ['hangs', {}, 'no-verdict', 'the installation had not ended after 1 packages when neither console nor screen had changed for 120 s'],
+    ])('is told apart where its installation %s', async (_, more, verdict, reason) => {
+      const serial = simulatedInstallation(['a-1-1.noarch'], 1000).serial.slice(0, 2);
+      const { data } = await test({ imageType: 'dvd', request: { firmware: ['bios'] }, play: () => ({ serial, ...more }) });
+      expect(data).toMatchObject({ verdict, reason: expect.stringContaining(reason) });
+    });
+
+    const anaconda = 'Starting installer, one moment...\r\nanaconda 44.20-1.fc44 for Fedora 44 started.\r\n';
+    it("of Anaconda's is judged by its first screen where it asks", async () => {
+      const { data, durationMs } = await test({
+        imageType: 'dvd',
+        request: { firmware: ['bios'] },
+        play: () => ({
+          serial: [
+            { afterMs: 1000, text: anaconda },
+            { afterMs: 9000, text: ' 1) [x] Language settings                 2) [!] Time settings\r\n' },
+          ],
+        }),
+      });
+      expect(data).toMatchObject({ verdict: 'booted', reason: expect.stringContaining("Anaconda's first screen came") });
+      expect(durationMs).toBe(13_000);
+    });
+
+    it("of Anaconda's that installs by itself is started from its disk when it has turned itself off", async () => {
+      const automatic: SimulatedBoot = {
+        serial: [
+          { afterMs: 1000, text: anaconda },
+          { afterMs: 20_000, text: 'Starting automated install...\r\n' },
+          { afterMs: 90_000, text: 'Done\r\n' },
+        ],
+        turnsOff: true,
+      };
+      const { data, started } = await test({
+        imageType: 'dvd',
+        request: { firmware: ['bios'] },
+        play: ({ medium }) => (medium === undefined ? { serial: [{ afterMs: 1000, text: 'localhost login: ' }] } : automatic),
+      });
+      expect(data).toMatchObject({ verdict: 'booted', reason: expect.stringContaining('installed and booted by bios: a login prompt came') });
+      expect(started).toHaveLength(2);
+    });
   });
 });
