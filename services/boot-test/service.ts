@@ -291,8 +291,12 @@ async function allOrNone<T, R>(signal: AbortSignal, items: readonly T[], run: (i
 
 function formatLog(trials: readonly Trial[]): string {
   return trials
-    .map(({ firmware, acceleration, durationMs, verdict, reason, lines }) =>
-      [`== ${firmware}, ${acceleration}, ${(durationMs / 1000).toFixed(1)} s: ${verdict}: ${reason}`, ...lines, ''].join('\n'),
+    .map(({ firmware, wasInstalled, acceleration, durationMs, verdict, reason, lines }) =>
+      [
+        `== ${firmware}, ${acceleration}, ${(durationMs / 1000).toFixed(1)} s: ${wasInstalled ? 'installed, then ' : ''}${verdict}: ${reason}`,
+        ...lines,
+        '',
+      ].join('\n'),
     )
     .join('\n');
 }

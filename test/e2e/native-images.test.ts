@@ -27,18 +27,24 @@ test('a live ISO starts by BIOS and UEFI with the package that only the side rep
   expect(await service.stop()).toBe(0);
 });
 
-test('a boot ISO starts its installer, and a DVD holds a whole tree with the requested build in its repository', { timeout: 400_000 }, async () => {
+test('a boot ISO starts its installer; a DVD installs to a disk that starts with the requested build, and holds a whole tree with it in its repository', {
+  timeout: 400_000,
+}, async () => {
   const stateDir = await testDirectory();
   const service = await startRealService(stateDir, await freePort());
   onTestFinished(() => service.kill());
   const [boot, dvd] = await Promise.all([
     submit(service, { ...hello, imageType: 'boot', label: 'NATIVE-BOOT', firmware: ['bios'] }),
-    submit(service, { ...hello, imageType: 'dvd', label: 'NATIVE-DVD', bootTest: false }),
+    submit(service, { ...hello, imageType: 'dvd', label: 'NATIVE-DVD' }),
   ]);
   const started = await build(service, boot, 'ended', hasEnded);
   expect(started, service.output()).toMatchObject({ state: 'finished', verdict: 'booted', failure: null });
   expect(started.verdictReason).toContain('hello-1.1-1.sample.noarch');
-  expect(await build(service, dvd, 'ended', hasEnded), service.output()).toMatchObject({ state: 'finished', failure: null });
+  const installed = await build(service, dvd, 'ended', hasEnded);
+  expect(installed, service.output()).toMatchObject({ state: 'finished', verdict: 'booted', failure: null });
+  for (const firmware of ['bios', 'uefi']) {
+    expect(installed.verdictReason).toMatch(new RegExp(`installed and booted by ${firmware}: Sample Linux .* with hello-1\\.1-1\\.sample\\.noarch`));
+  }
 
   const iso = join(stateDir, 'dvd.iso');
   const answer = await fetch(`${service.url}/api/v1/builds/${dvd}/artifacts/NATIVE-DVD-sample-x86_64.iso`);
