@@ -27,7 +27,7 @@ export interface SerialFinding {
   readonly isAlive: boolean;
 }
 
-export interface Installation {
+interface Installation {
   /** How many packages it says are installed. */
   readonly packages: number;
   readonly end: { readonly outcome: 'done' } | { readonly outcome: 'failed'; readonly reason: string } | undefined;

@@ -11,7 +11,7 @@ import { combine, type Ending, installsItself, isConclusive, type Judgement, jud
 import type { MachineRequest, VirtualMachine, VirtualMachines } from './virtual-machine.ts';
 
 /** How long to wait for a machine, milliseconds. */
-export interface Patience {
+interface Patience {
   /** Since console or screen last changed: two machines that share a processor are slow, but they show that they go on. */
   readonly silentMs: number;
   /** Since it was switched on, whatever it shows. */
