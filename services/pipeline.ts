@@ -2,14 +2,20 @@
 import type { Engine, ImageType } from '../shared/build/request.ts';
 import { bootTest } from './boot-test/service.ts';
 import type { VirtualMachines } from './boot-test/virtual-machine.ts';
+import { osbuild } from './image-builder/engines/image-builder.ts';
 import { kiwi } from './image-builder/engines/kiwi.ts';
+import { livemediaCreator } from './image-builder/engines/livemedia-creator.ts';
+import { lorax } from './image-builder/engines/lorax.ts';
+import { mkksiso } from './image-builder/engines/mkksiso.ts';
 import { native } from './image-builder/engines/native.ts';
 import { imageBuilder } from './image-builder/service.ts';
 import { type ResolverOptions, resolver } from './resolver/service.ts';
 import { sideRepo } from './side-repo/service.ts';
 import { uploader } from './uploader/service.ts';
 
+/** Those whose tools set-up installs; the others' are where the operator has put them, which `needs` tells how to find out. */
 const engines = [kiwi, native];
+const furtherEngines = [lorax, livemediaCreator, mkksiso, osbuild];
 
 /** What can be built here: engine → the kinds of images it makes. */
 export const servedEngines: Readonly<Partial<Record<Engine, readonly ImageType[]>>> = Object.fromEntries(
@@ -17,5 +23,5 @@ export const servedEngines: Readonly<Partial<Record<Engine, readonly ImageType[]
 );
 
 export function pipelineStages({ virtualMachines, ...resolving }: ResolverOptions & { readonly virtualMachines: VirtualMachines }) {
-  return [resolver(resolving), sideRepo, imageBuilder({ engines }), bootTest({ virtualMachines }), uploader] as const;
+  return [resolver(resolving), sideRepo, imageBuilder({ engines: [...engines, ...furtherEngines] }), bootTest({ virtualMachines }), uploader] as const;
 }

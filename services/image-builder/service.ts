@@ -7,7 +7,7 @@ import { readContentText, storeContent } from '../../shared/files/content.ts';
 import type { FileRef } from '../../shared/files/content-ref.ts';
 import type { Files } from '../../shared/files/files.ts';
 import { readStoredKickstart, type StoredKickstart } from '../../shared/kickstart/requested.ts';
-import { withoutHashes } from '../../shared/kickstart/secrets.ts';
+import { hideHashes, withoutHashes } from '../../shared/kickstart/secrets.ts';
 import type { ProgramRequest, Programs } from '../../shared/programs/programs.ts';
 import type { Release } from '../../shared/releases/releases.ts';
 import { RepositorySet, Resolution } from '../../shared/resolution/resolution.ts';
@@ -32,6 +32,8 @@ const deadlineMs = 2 * 3_600_000;
 const engineDeadlineMs = deadlineMs - 15 * 60_000;
 const jsonBytesMax = 64 * 1024 * 1024;
 const linesKeptMax = 5000;
+const logsMax = 20;
+const logBytesMax = 64 * 1024 * 1024;
 /** How many files are placed at once: each is a few system calls. */
 const placedAtOnce = 32;
 
@@ -72,11 +74,12 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
         resolution,
         releasever: release?.releasever ?? resolution.release,
         releaseName: release?.name,
+        release,
         root: workspace.path,
         toolVersion: version,
       });
       const [storedRecipe] = await both(
-        both(storeContent(files, recipe.artifact.content), writeRecipe(workspace, recipe)),
+        both(storeContent(files, own ? hideHashes(recipe.artifact.content) : recipe.artifact.content), writeRecipe(workspace, recipe)),
         placeRepositories(workspace, repositories, context.signal),
       );
       const recipeArtifacts: readonly Artifact[] = [
@@ -114,12 +117,13 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
             { name: 'manifest.json', mediaType: 'application/json', ...(await storeContent(files, manifest)) },
             { name: 'sbom.spdx.json', mediaType: 'application/spdx+json', ...(await storeContent(files, sbom)) },
             ...recipeArtifacts,
+            ...(await keptLogs(engine, workspace, context)),
           ],
         });
       } catch (error) {
         if (context.signal.aborted || !(error instanceof SpindleError) || !finalCodes.has(error.code)) throw error;
         for (const line of error.details) log(stageName, line);
-        return BuildFailed({ failure: failureOf(error, stageName), artifacts: [...recipeArtifacts] });
+        return BuildFailed({ failure: failureOf(error, stageName), artifacts: [...recipeArtifacts, ...(await keptLogs(engine, workspace, context))] });
       }
     },
   });
@@ -133,6 +137,30 @@ async function kickstartOf(
   if (!kickstart) return undefined;
   if (!release) throw new SpindleError('RELEASE_UNKNOWN', `release: there is no release ${request.release} here any more, which the kickstart goes with`);
   return await readStoredKickstart(kickstart, { files, request, release, allowed: untrustedCode });
+}
+
+/** A log that is missing, empty or huge is no reason to lose what else there is. */
+async function keptLogs({ logs = [] }: ImageEngine, workspace: Workspace, { files, log }: StageContext): Promise<readonly Artifact[]> {
+  const named = await Promise.all(
+    logs.map(async (path) => {
+      const inside = await workspace.list(path);
+      return inside.length > 0 ? inside.map((name) => `${path}/${name}`) : [path];
+    }),
+  );
+  const artifacts: Artifact[] = [];
+  for (const path of named.flat()) {
+    const name = path.slice(path.lastIndexOf('/') + 1);
+    const size = await workspace.size(path);
+    if (!size || size > logBytesMax || artifacts.length >= logsMax || !/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/.test(name)) continue;
+    if (artifacts.some((artifact) => artifact.name === name)) continue;
+    try {
+      const text = hideHashes((await workspace.readText(path, logBytesMax)).replaceAll(`${workspace.path}/`, ''));
+      artifacts.push({ name, mediaType: 'text/plain', ...(await storeContent(files, text)) });
+    } catch (error) {
+      log(stageName, `${name} could not be kept: ${error instanceof SpindleError ? error.message : 'it cannot be read'}`);
+    }
+  }
+  return artifacts;
 }
 
 async function readJson(files: Files, ref: FileRef): Promise<unknown> {
@@ -195,7 +223,7 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
     lines = [];
     const onLine = (text: string) => {
       // Where this worker keeps its workspaces says nothing to those who read the log.
-      const line = text.replaceAll(`${workspace.path}/`, '');
+      const line = hideHashes(text.replaceAll(`${workspace.path}/`, ''));
       log(tool, line);
       lines.push(line);
       if (lines.length > 2 * linesKeptMax) lines.splice(0, linesKeptMax);
@@ -223,7 +251,8 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
     throw new SpindleError('ENGINE_OUTPUT_MISSING', `${engine.name} said it succeeded, but left no image`, { details: lines.slice(-10) });
   }
   const image = `${layout.output}/${name}`;
-  await runChecked(programs, { command: 'implantisomd5', args: [`${workspace.path}/${image}`], signal }, 'implanting the media check failed');
+  // Some tools have implanted a sum already.
+  await runChecked(programs, { command: 'implantisomd5', args: ['--force', `${workspace.path}/${image}`], signal }, 'implanting the media check failed');
   return image;
 }
 

@@ -7,7 +7,7 @@ import { type KickstartCommand, type KickstartProblem, optionNames, optionValue,
 interface RecipeSupport {
   readonly engine: Engine;
   readonly imageTypes: readonly ImageType[];
-  readonly command: (command: KickstartCommand, imageType: ImageType) => boolean;
+  readonly command: (command: KickstartCommand) => boolean;
   /** Whether sections other than `%packages`, and options of that one, go into it. */
   readonly sections: boolean;
 }
@@ -66,14 +66,12 @@ function isForLiveFile({ name, words }: KickstartCommand): boolean {
   return !installationOnly.has(name);
 }
 
-/** What blueprints of osbuild have words for; the network installer takes fewer. */
-function isInBlueprint(command: KickstartCommand, imageType: ImageType): boolean {
-  const { name, words } = command;
-  if (isBasic(command)) return imageType !== 'boot' || name !== 'timezone';
-  if (name === 'user')
-    return hasOnly(command, ['name', 'groups', 'password', 'iscrypted', 'homedir', 'shell', 'uid', 'gid', 'gecos']) && !words.includes('--lock');
+/** What blueprints of osbuild have words for. */
+function isInBlueprint(command: KickstartCommand): boolean {
+  const { name } = command;
+  if (isBasic(command)) return true;
+  if (name === 'user') return hasOnly(command, ['name', 'groups', 'password', 'iscrypted', 'homedir', 'shell', 'uid', 'gid', 'gecos']);
   if (name === 'bootloader') return hasOnly(command, ['append']);
-  if (imageType === 'boot') return false;
   if (name === 'services') return hasOnly(command, ['enabled', 'disabled']);
   if (name === 'firewall') return hasOnly(command, ['enabled', 'enable', 'port', 'service', 'remove-service', 'ssh']);
   if (name === 'network') return hasOnly(command, ['hostname']);
@@ -86,8 +84,9 @@ const support: readonly RecipeSupport[] = [
   { engine: 'mkksiso', imageTypes: ['boot', 'dvd'], command: () => true, sections: true },
   { engine: 'kiwi', imageTypes: ['live'], command: (command) => isBasic(command) || installerOnly.has(command.name), sections: false },
   { engine: 'native', imageTypes: ['live'], command: (command) => isBasic(command) || installerOnly.has(command.name), sections: false },
-  { engine: 'native', imageTypes: ['boot', 'dvd'], command: ({ name }) => name === 'repo', sections: false },
-  { engine: 'image-builder', imageTypes: ['boot', 'dvd', 'live'], command: isInBlueprint, sections: false },
+  { engine: 'native', imageTypes: ['boot'], command: ({ name }) => name === 'repo', sections: false },
+  { engine: 'native', imageTypes: ['dvd'], command: () => true, sections: true },
+  { engine: 'image-builder', imageTypes: ['dvd'], command: isInBlueprint, sections: false },
   { engine: 'lorax', imageTypes: ['boot'], command: ({ name }) => name === 'repo', sections: false },
 ];
 
@@ -102,10 +101,10 @@ export function recipeProblems(content: KickstartContent, engine: Engine, imageT
   };
   const { kickstart, packages } = content;
   const commands = kickstart.commands
-    .filter((command) => !own.command(command, imageType))
+    .filter((command) => !own.command(command))
     .map((command) => ({
       place: command.place,
-      what: `has ${command.name} in a way that the recipe of ${engine} has no words for; ${advice((each) => each.command(command, imageType))}`,
+      what: `has ${command.name} in a way that the recipe of ${engine} has no words for; ${advice((each) => each.command(command))}`,
     }));
   const sections = kickstart.sections
     .filter(({ name }) => !own.sections && (name !== '%packages' || packages.options.length > 0))

@@ -10,7 +10,10 @@ const flags: Readonly<Record<string, ReadonlySet<string>>> = {
 const clearOptions = ['passphrase', 'backuppassphrase', 'hw-passphrase', 'wepkey', 'wpakey', 'reverse-password', 'one-time-password'] as const;
 const askInstead = 'whoever installs is asked for it';
 
-const isHash = (value: string) => /^[$*!]/.test(value) || value.startsWith('grub.pbkdf2.') || value === '' || value === 'locked';
+/** Of passwords, as crypt(3) and GRUB write them. */
+const hash = /\$(?:1|2[abxy]?|5|6|7|y|gy|sha1|md5)\$[./A-Za-z0-9$=,]{8,}|grub\.pbkdf2\.[.A-Za-z0-9]+/g;
+
+const isHash = (value: string) => value.replace(hash, '') === '' || /^[*!]/.test(value) || value === 'locked';
 
 /** What must not be in a kickstart that anybody can read. Never quotes a value. */
 export function secretProblem(command: KickstartCommand): KickstartProblem | undefined {
@@ -33,9 +36,12 @@ export function secretProblem(command: KickstartCommand): KickstartProblem | und
   return { place, what: `has a secret in clear in --password, which would stand on the image for all to read; leave it out: ${askInstead}` };
 }
 
-const hash = /\$[0-9a-z]{1,4}\$[^\s"'#]+|grub\.pbkdf2\.[^\s"'#]+/g;
-
 /** The text without the hashes of its passwords: what is shown to others. An account whose hash is left out is locked. */
 export function withoutHashes(text: string): string {
-  return text.replace(/^[ \t]*(?:rootpw|user|sshpw|bootloader|["'\\]).*$/gm, (line) => line.replace(hash, '*'));
+  return text.replace(/^[ \t]*(?:rootpw|user|sshpw|bootloader|["'\\]).*$/gm, (line) => hideHashes(line));
+}
+
+/** Any text of a tool that was given hashes. */
+export function hideHashes(text: string): string {
+  return text.includes('$') || text.includes('grub.pbkdf2.') ? text.replace(hash, '*') : text;
 }

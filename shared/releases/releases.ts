@@ -1,6 +1,12 @@
 /** Releases are data: what can be built, from which repositories, with which engines. Pure. */
 import { z } from 'zod';
-import { Engine, ImageType } from '../build/request.ts';
+import { Engine, ImageType, PackageSpec } from '../build/request.ts';
+
+const absolutePath = z
+  .string()
+  .max(1000)
+  .regex(/^\/[^\0\n]*$/, 'is not an absolute path');
+const fileName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'is not a plain name');
 
 const RepositoryDefinition = z
   .strictObject({
@@ -49,6 +55,19 @@ export const Release = z.strictObject({
   keys: z.array(z.string()).default([]),
   sigkeys: z.array(z.string().regex(/^[0-9a-f]{8}$/)).default([]),
   unsigned: z.enum(['refuse', 'side-repo', 'allow']).default('refuse'),
+  /** The checkout of fedora-kiwi-descriptions, on every node, that the engine kiwi takes instead of its own description. */
+  kiwi: z
+    .strictObject({
+      description: absolutePath,
+      file: fileName.default('Fedora.kiwi'),
+      /** Image type → profile, such as `Workstation-Live`. */
+      profiles: z.partialRecord(ImageType, fileName),
+      /** What the profiles install: packages and groups, which are resolved with every request. */
+      packages: z.array(PackageSpec).max(500).default([]),
+    })
+    .optional(),
+  /** Architecture → the boot ISO, on every node, onto which mkksiso puts packages and kickstart. */
+  baseIsos: z.record(z.string(), absolutePath).optional(),
   /** Image type → the engine that `auto` means. A type without an entry cannot be built. */
   engines: z.partialRecord(ImageType, Engine),
 });

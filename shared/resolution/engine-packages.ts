@@ -75,6 +75,55 @@ export const installerOnly: ReadonlySet<string> = new Set([
   ...['anaconda-core', 'anaconda-tui', 'anaconda-gui', 'glibc-all-langpacks', 'dracut-live', 'dracut-network', 'isomd5sum', 'rpcbind', 'strace', 'lsof'],
 ]);
 
+/** Names with blanks between. */
+const names = (...lines: readonly string[]): readonly string[] => lines.flatMap((line) => line.split(' '));
+
+/**
+ * What lorax's template for the installer's own system asks for (lorax: share/templates.d/99-generic/runtime-install.tmpl). It fails over what is missing, so all that a release has of it is solved along;
+ * the template changes with each release, and the rest is its matter.
+ */
+const loraxInstaller: EnginePackages = {
+  needed: names('anaconda kernel dracut-network dracut-config-generic anaconda-dracut glibc-all-langpacks'),
+  ifKnown: names(
+    'anaconda-widgets anaconda-install-img-deps kexec-tools-anaconda-addon dnf rpm-ostree ostree pigz kernel-modules',
+    'kernel-modules-extra grubby linux-firmware b43-openfwwf plymouth initscripts cryptsetup rpcbind kbd kbd-misc tar xz',
+    'curl bzip2 rsyslog btrfs-progs jfsutils xfsprogs ntfs-3g ntfsprogs system-storage-manager device-mapper-persistent-data',
+    'xfsdump udisks2 udisks2-iscsi hostname libblockdev-lvm-dbus volume_key nss-tools polkit-gnome selinux-policy-targeted',
+    'audit ethtool openssh-server openssh-clients nfs-utils net-tools bridge-utils nmap-ncat pciutils usbutils ipmitool',
+    'mt-st smartmontools hdparm rdma-core rng-tools dmidecode default-fonts-core-sans default-fonts-other-sans',
+    'google-noto-sans-cjk-fonts gdb-gdbserver libreport-plugin-bugzilla libreport-plugin-reportuploader fpaste',
+    'python3-pyatspi nano nano-default-editor vim-minimal strace lsof less wget2 rsync bind-utils mtr spice-vdagent gdisk',
+    'hexedit sg3_utils fedora-release fedora-logos efibootmgr',
+  ),
+};
+const installerLoaders: Readonly<Record<string, EnginePackages>> = {
+  x86_64: {
+    needed: [],
+    ifKnown: [
+      'biosdevname',
+      'grub2-tools',
+      'grub2-tools-minimal',
+      'grub2-tools-extra',
+      'grub2-tools-efi',
+      'grub2-pc-modules',
+      'grub2-efi-x64-cdboot',
+      'grub2-efi-ia32-cdboot',
+      'shim-x64',
+      'shim-ia32',
+    ],
+  },
+  aarch64: { needed: [], ifKnown: ['grub2-tools', 'grub2-tools-minimal', 'grub2-tools-extra', 'grub2-efi-aa64-cdboot', 'shim-aa64', 'uboot-tools'] },
+};
+
+/** livemedia-creator refuses a kickstart without dracut-live by name; its ISO needs a kernel and loaders from inside (lorax: docs/livemedia-creator.rst). */
+const livemedia: EnginePackages = {
+  needed: ['kernel', 'dracut-live', 'dracut-config-generic'],
+  ifKnown: ['anaconda-live', 'kernel-modules', 'kernel-modules-extra', 'glibc-all-langpacks', 'livesys-scripts', 'efibootmgr'],
+};
+
+/** Fedora's installer asks the medium for the kernel by this name. */
+const installedKernel: EnginePackages = { needed: ['kernel'], ifKnown: [] };
+
 function together(...parts: readonly EnginePackages[]): EnginePackages {
   return { needed: parts.flatMap(({ needed }) => needed), ifKnown: parts.flatMap(({ ifKnown }) => ifKnown) };
 }
@@ -87,6 +136,11 @@ export function installerPackages(arch: string): EnginePackages {
 /** Added to the solve, so that a resolution is a set that an image can be made of. Nothing for engines that bring their own. */
 export function enginePackages({ arch, imageType, engine }: { readonly arch: string; readonly imageType: ImageType; readonly engine: Engine }): EnginePackages {
   if (engine === 'kiwi' && imageType === 'live') return kiwiLive[arch] ?? none;
+  if (engine === 'lorax') return together(loraxInstaller, installerLoaders[arch] ?? none);
+  if (engine === 'livemedia-creator') return together(livemedia, installerLoaders[arch] ?? none);
+  // The installer is on the base ISO already; on a boot ISO nothing more is wanted.
+  if (engine === 'mkksiso') return imageType === 'dvd' ? together(installedKernel, installedSystem[arch] ?? none) : none;
+  if (engine === 'image-builder') return together(loraxInstaller, installerLoaders[arch] ?? none, installedKernel, installedSystem[arch] ?? none);
   const loader = grub[arch];
   if (engine !== 'native' || !loader) return none;
   if (imageType === 'live') return together(nativeLive, loader);

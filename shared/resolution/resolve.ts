@@ -83,7 +83,8 @@ export async function resolveRequest(options: ResolveOptions): Promise<Resolutio
       collection,
       enabled: enabled.map(({ id }) => id),
       further,
-      install: request.packages,
+      // A profile of fedora-kiwi-descriptions installs what the releases file says that it does.
+      install: [...new Set([...request.packages, ...(engine === 'kiwi' && release.kiwi?.profiles[request.imageType] ? release.kiwi.packages : [])])],
       exclude: request.excludePackages,
       engine: engine === null ? { needed: [], ifKnown: [] } : enginePackages({ arch: request.arch, imageType: request.imageType, engine }),
       sets: loose.sets,

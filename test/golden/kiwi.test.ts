@@ -2,8 +2,10 @@
 import { expect, it } from 'vitest';
 import { kiwi } from '../../services/image-builder/engines/kiwi.ts';
 import { BuildRequest, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
+import type { Release } from '../../shared/releases/releases.ts';
 import { expectGolden } from '../support/golden.ts';
 import { resolutionOf } from '../support/resolutions.ts';
+import { simulatedRelease } from '../support/simulated-fedora.ts';
 
 const request = (change: object = {}) =>
   splitRequest(
@@ -38,4 +40,39 @@ it.each([
   for (const { path, content } of recipe.files) expectGolden(`test/golden/kiwi/${name}/${path.replace(/\/\./g, '/dot-')}`, content);
   expectGolden(`test/golden/kiwi/${name}/command.txt`, `${JSON.stringify({ ...recipe.steps[0]?.run, directories: recipe.directories }, undefined, 2)}\n`);
   expect(recipe.artifact.content).toBe(recipe.files[0]?.content.replaceAll('dir:///workspaces/one/', 'dir:///'));
+});
+
+const withProfile: Release = {
+  ...simulatedRelease,
+  id: '44',
+  name: 'Fedora Linux 44',
+  kiwi: { description: '/srv/fedora-kiwi-descriptions', file: 'Fedora.kiwi', profiles: { live: 'Workstation-Live' }, packages: ['@core'] },
+};
+const fedora = resolutionOf(['kernel-core-6.17.1-300.fc44.x86_64', 'kernel-core-6.17.4-300.fc44.x86_64', 'systemd-258-1.fc44.x86_64'], side, { release: '44' });
+
+it.each([
+  ['profile-9.24', '9.24.56'],
+  ['profile-10', '10.3.9'],
+  ['profile-11', '11.0.2'],
+] as const)('%s: a profile of fedora-kiwi-descriptions', (name, toolVersion) => {
+  const order = {
+    request: request({ release: '44', label: 'F44', excludePackages: ['nano', '@games'] }),
+    resolution: fedora,
+    releasever: '44',
+    release: withProfile,
+    toolVersion,
+  };
+  const recipe = kiwi.render({ ...order, root: '/workspaces/one' });
+  expectGolden(`test/golden/kiwi/${name}.sh`, recipe.artifact.content);
+  expect(kiwi.render({ ...order, root: '/workspaces/two' }).artifact.content).toBe(recipe.artifact.content);
+});
+
+it('our own description differs between the versions in what they call dnf only', () => {
+  const order = { request: request(), resolution: resolutionOf(sample, side), releasever: 'sample', root: '/workspaces/one' };
+  const old = kiwi.render({ ...order, toolVersion: '9.24.56' });
+  const new_ = kiwi.render({ ...order, toolVersion: '10.3.9' });
+  expect(old.artifact.content).toContain('<packagemanager>dnf</packagemanager>');
+  expect(new_.artifact.content).toBe(old.artifact.content.replace('<packagemanager>dnf<', '<packagemanager>dnf5<'));
+  expect(new_.steps).toEqual(old.steps);
+  expect(kiwi.render({ ...order, toolVersion: undefined })).toEqual(old);
 });

@@ -184,6 +184,18 @@ describe('releases', () => {
     expect(() => parseReleases(`releases:\n  - {id: "$\{HOME}"}`, 'f')).toThrow(/unknown placeholder \$\{HOME\}/);
   });
 
+  test('what lies on nodes is named by absolute paths and plain names', () => {
+    const file = (more: string) =>
+      `releases:\n  - {id: x, name: X, arches: [x86_64], repositories: [{id: r, role: stable, baseurl: "https://a.example/"}], engines: {live: kiwi}, ${more}}\n`;
+    const read = (more: string) => parseReleases(file(more), 'f').fill({}).releases[0];
+    expect(read('kiwi: {description: /srv/d, profiles: {live: Workstation-Live}}, baseIsos: {x86_64: /srv/x.iso}')).toMatchObject({
+      kiwi: { description: '/srv/d', file: 'Fedora.kiwi', packages: [] },
+      baseIsos: { x86_64: '/srv/x.iso' },
+    });
+    expect(() => read('kiwi: {description: d, profiles: {live: "--help"}, packages: ["-x"]}')).toThrow(/description.*\n.*profiles\.live.*\n.*packages/);
+    expect(() => read('baseIsos: {x86_64: ../x.iso}')).toThrow(/baseIsos\.x86_64: is not an absolute path/);
+  });
+
   test('a missing file is one readable problem', async () => {
     await expect(loadReleases('/nowhere/releases.yaml')).rejects.toThrow('The releases file /nowhere/releases.yaml cannot be read');
   });

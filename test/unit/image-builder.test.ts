@@ -1,5 +1,7 @@
 /** The image-builder stage with simulated tools: what becomes of good images, wrong images and tools that break. */
 import { describe, expect, it } from 'vitest';
+import { kiwi } from '../../services/image-builder/engines/kiwi.ts';
+import { livemediaCreator } from '../../services/image-builder/engines/livemedia-creator.ts';
 import { imageBuilder } from '../../services/image-builder/service.ts';
 import type { Engine, ImageType } from '../../shared/build/request.ts';
 import { type Nevra, parseNevra } from '../../shared/fedora/nvr.ts';
@@ -40,7 +42,7 @@ async function build({ resolution = good, tools = {}, engine = 'kiwi', imageType
       return play?.(request) ?? { exitCode: 127 };
     };
   };
-  const names = ['kiwi-ng', 'implantisomd5', 'checkisomd5', 'xorriso', 'unsquashfs', 'debugfs', 'rpm'];
+  const names = ['kiwi-ng', 'livemedia-creator', 'implantisomd5', 'checkisomd5', 'xorriso', 'unsquashfs', 'debugfs', 'rpm'];
   const world = await stageWorld({
     request: { label: 'HELLO-LIVE', ...(kickstart === undefined ? {} : { kickstart: 'https://ks.example/x.ks' }) },
     programs: Object.fromEntries(names.map((name) => [name, tool(name)])),
@@ -50,7 +52,7 @@ async function build({ resolution = good, tools = {}, engine = 'kiwi', imageType
   const { set, contents } = repositoriesOf(resolution);
   for (const content of contents) await storeContent(world.files, content);
   const given = { ...set, repositories: set.repositories.map((each) => ({ ...each, files: each.files.filter(({ path }) => !lost || !path.includes(lost)) })) };
-  const stage = imageBuilder();
+  const stage = imageBuilder({ engines: [kiwi, livemediaCreator] });
   const event = {
     data: {
       arch: 'x86_64',
@@ -87,6 +89,32 @@ describe('image-builder', () => {
     };
     expect(await text('kickstart.ks')).toBe(kickstart.replace('$6$salt$hash', '*'));
     expect(await text('config.xml')).toMatch(/<locale>de_DE<\/locale>\s*<keytable>de<\/keytable>\s*<timezone>Europe\/Berlin<\/timezone>/);
+  });
+
+  it.each([0, 1])("keeps the tool's own logs when it ends with status %i, without hashes and places of this worker", async (exitCode) => {
+    const tool: SimulatedProgram = async ({ args, onLine }) => {
+      const optionOf = (option: string) => args[args.indexOf(option) + 1] ?? '';
+      const names = good.packages.map(({ nevra }) => nevra);
+      const write = (path: string, content: string) => made.world.workspaces.writeAt(path, content);
+      if (args.includes('--version')) return { stdout: 'livemedia-creator 46.0-1' };
+      write(`${optionOf('--resultdir')}/image.iso`, JSON.stringify(names));
+      const logs = optionOf('--logfile').replace(/\/[^/]*$/, '');
+      write(optionOf('--logfile'), `Using ${logs}/x\nuser $6$salt$hash\n`);
+      write(`${logs}/program.log`, 'Running...\n');
+      write(`${logs}/anaconda/packaging.log`, 'packaging\n');
+      write(`${logs}/empty.log`, '');
+      onLine?.('user --password=$6$salt$hash', 'stdout');
+      return { exitCode };
+    };
+    const made = await build({ engine: 'livemedia-creator', tools: { 'livemedia-creator': tool } });
+    const emitted = await made.handled;
+    expect(emitted.type).toBe(exitCode === 0 ? 'image.built' : 'build.failed');
+    const { artifacts } = emitted.data;
+    expect(artifacts.map(({ name }) => name)).toEqual(expect.arrayContaining(['kickstart.ks', 'livemedia.log', 'program.log', 'packaging.log']));
+    expect(artifacts.map(({ name }) => name)).not.toContain('empty.log');
+    const log = artifacts.find(({ name }) => name === 'livemedia.log');
+    expect(log && (await readContentText(made.world.files, log))).toBe('Using logs/x\nuser *\n');
+    expect(made.world.lines.join('\n')).not.toContain('$6$');
   });
 
   it('does not build by a kickstart whose scripts are not permitted any more', async () => {

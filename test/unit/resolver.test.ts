@@ -52,6 +52,20 @@ describe('resolver', () => {
     );
   });
 
+  it('solves what a profile of fedora-kiwi-descriptions installs along, where KIWI takes one', async () => {
+    const asked: SolverRequest[] = [];
+    const solve: NonNullable<StageWorldOptions['solve']> = (request) => {
+      asked.push(request);
+      return solveByName(request);
+    };
+    const kiwi = { description: '/srv/descriptions', file: 'Fedora.kiwi', profiles: { live: 'Workstation-Live' }, packages: ['bash'] };
+    const request = { packages: ['hello'] };
+    await resolve({ solve, request, release: { kiwi } });
+    await resolve({ solve, request, release: { kiwi: { ...kiwi, profiles: {} } } });
+    await resolve({ solve, request: { ...request, engine: 'native' }, release: { kiwi } });
+    expect(asked.map(({ install }) => install)).toEqual([['hello', 'bash'], ['hello'], ['hello']]);
+  });
+
   it('refuses scripts that a kickstart only includes, unless they are permitted', async () => {
     const routes: SimulatedRoutes = ({ url }) => (url.href === 'https://ks.example/evil.ks' ? { body: '%post\ntrue\n%end\n' } : undefined);
     const request = { packages: ['hello'], kickstart: '%include https://ks.example/evil.ks\n', engine: 'livemedia-creator' };

@@ -2,6 +2,7 @@
 import type { Engine, ImageType, SingleBuildRequest } from '../../../shared/build/request.ts';
 import type { KickstartContent } from '../../../shared/kickstart/content.ts';
 import type { ProgramRequest } from '../../../shared/programs/programs.ts';
+import type { Release } from '../../../shared/releases/releases.ts';
 import type { Resolution } from '../../../shared/resolution/resolution.ts';
 
 export interface EngineOrder {
@@ -14,6 +15,8 @@ export interface EngineOrder {
   readonly releasever: string;
   /** The release's name for people, such as `Fedora Linux 44`. */
   readonly releaseName?: string | undefined;
+  /** As the releases file has it now; undefined where it has it no more. */
+  readonly release?: Release | undefined;
   /** Absolute path of the workspace; the repositories stand in it, at `layout`. */
   readonly root: string;
   /** What the engine's tool here says its version is; undefined where it did not say. Command lines differ between versions. */
@@ -32,6 +35,8 @@ export const layout = {
   temporary: 'temporary',
   output: 'output',
   inspection: 'inspection',
+  /** The tool's own log files. */
+  logs: 'logs',
 } as const;
 
 export interface Recipe {
@@ -77,7 +82,9 @@ export interface ImageEngine {
   /** The tool's version for the manifest: how to ask, and what to take of the answer. */
   readonly version: { readonly command: string; readonly args: readonly string[]; readonly read: (stdout: string) => string | undefined };
   readonly render: (order: EngineOrder) => Recipe;
-  /** Of the names in `layout.output`, the image. Undefined where there is none. */
+  /** Files that the tool leaves besides its output, relative to the workspace: a directory stands for the files in it. Kept with the build, however it ends. */
+  readonly logs?: readonly string[];
+  /** Of the names in `layout.output`, the image, relative to that. Undefined where there is none. */
   readonly findImage: (names: readonly string[]) => string | undefined;
   /** How far a line of output says the tool has come; undefined where it says nothing. */
   readonly phase: (line: string) => { readonly done: number; readonly total: number; readonly what: string } | undefined;
