@@ -27,8 +27,8 @@ export interface DownloadRequest extends EgressRequest {
   readonly resume?: {
     /** Of the answer that the part came from. Without it the host can't tell whether its file is still the same. */
     readonly validator?: string | undefined;
-    /** Called with each answer that brings content, before that is written. */
-    readonly onAnswer?: (answer: { readonly validator: string | undefined }) => void;
+    /** Called with each answer that brings content, before that is written. `from`: how many of the bytes that were there are kept. */
+    readonly onAnswer?: (answer: { readonly validator: string | undefined; readonly from: number }) => void;
   };
   /** Called with the bytes that are at `path`, each time more have come. */
   readonly onBytes?: (bytes: number) => void;

@@ -293,9 +293,7 @@ type Exchange = <T>(request: EgressRequest, consume: (answer: EgressAnswer, body
 /** Goes on with the part at `path`, or takes the whole where no rest of it is to be had. */
 async function resumed(request: DownloadRequest & Required<Pick<DownloadRequest, 'resume'>>, path: string, exchange: Exchange): Promise<DownloadAnswer> {
   const { resume, bytesMax, onBytes } = request;
-  const file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600).catch((error: unknown) => {
-    throw diskFull(error, `the download to ${path}`);
-  });
+  const file = await openOwn(path);
   let isKept = true;
   try {
     // Of what has all its bytes the last one is fetched again: a host has no answer but an error to the question for nothing.
@@ -303,7 +301,7 @@ async function resumed(request: DownloadRequest & Required<Pick<DownloadRequest,
     const whole = async (answer: EgressAnswer, body: Arrivals): Promise<DownloadAnswer> => {
       if (answer.status !== 200) return { ...answer, ...nothing };
       await file.truncate(0);
-      resume.onAnswer?.({ validator: validatorOf(answer.headers) });
+      resume.onAnswer?.({ validator: validatorOf(answer.headers), from: 0 });
       return { ...answer, ...(await append({ file, hash: createHash('sha256'), size: 0 }, body, onBytes)), resumedFrom: 0 };
     };
     const wanted = { from: part.size, bytesMax, ...(resume.validator === undefined ? {} : { validator: resume.validator }) };
@@ -311,7 +309,7 @@ async function resumed(request: DownloadRequest & Required<Pick<DownloadRequest,
       if (answer.status !== 206) return answer.status === 416 ? undefined : whole(answer, body);
       const size = sizeByRest(answer, wanted);
       if (size === undefined) return undefined;
-      resume.onAnswer?.({ validator: validatorOf(answer.headers) });
+      resume.onAnswer?.({ validator: validatorOf(answer.headers), from: part.size });
       const appended = await append(part, cutAt(body, size - part.size, answer.url), onBytes);
       if (appended.size < size) throw new SpindleError('REMOTE_UNREACHABLE', `${answer.url} ended after ${appended.size} of ${size} bytes`);
       return { ...answer, ...appended, resumedFrom: part.size };
@@ -327,6 +325,20 @@ async function resumed(request: DownloadRequest & Required<Pick<DownloadRequest,
   } finally {
     if (!isKept || (await file.stat()).size === 0) await rm(path, { force: true });
     await file.close();
+  }
+}
+
+/** A file that has another name too may be a stored one by now, which nobody may write to: only this name of it is given up. */
+async function openOwn(path: string): Promise<FileHandle> {
+  const openHere = () => open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  try {
+    const file = await openHere();
+    if ((await file.stat()).nlink === 1) return file;
+    await file.close();
+    await rm(path);
+    return await openHere();
+  } catch (error) {
+    throw diskFull(error, `the download to ${path}`);
   }
 }
 

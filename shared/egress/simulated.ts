@@ -100,7 +100,7 @@ export function simulatedEgress({ routes, clock, write, read, remove }: Simulate
     if (isUnfit || answer.status === 200) before = new Uint8Array();
     const { content, isCut, ...rest } = answer;
     if (rest.status !== 200 && rest.status !== 206) return { ...rest, ...hashed(new Uint8Array()), resumedFrom: 0 };
-    resume?.onAnswer?.({ validator: validatorOf(rest.headers) });
+    resume?.onAnswer?.({ validator: validatorOf(rest.headers), from: before.byteLength });
     const whole = Buffer.concat([before, content]);
     if (size !== undefined && whole.byteLength > size) throw new SpindleError('REMOTE_TOO_LARGE', `${rest.url} answers with more than it announced`);
     put(path, whole);

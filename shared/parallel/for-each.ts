@@ -1,4 +1,5 @@
 /** Does a task for many items, so many at once. */
+import { setMaxListeners } from 'node:events';
 
 /**
  * Calls `task` for each item, at most `atOnceMax` at a time, in order. Rejects with the first failure, or the signal's reason; the signal that tasks get fires then, and the promise settles only
@@ -11,6 +12,8 @@ export async function forEachParallel<T>(
 ): Promise<void> {
   signal.throwIfAborted();
   const ending = new AbortController();
+  // Each task may listen, with all that it starts: many are no leak here.
+  setMaxListeners(0, ending.signal);
   const abort = () => ending.abort(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
   let next = 0;

@@ -7,7 +7,7 @@ import type { Egress } from '../egress/egress.ts';
 import { formatNevra, type Nevra } from '../fedora/nvr.ts';
 import type { FileRef } from '../files/content-ref.ts';
 import type { HostSlots } from '../parallel/host-slots.ts';
-import { type PaceLimits, watchPace } from './transfer-pace.ts';
+import { PaceError, type PaceLimits, watchPace } from './transfer-pace.ts';
 import { hostOf, type TroubledHosts } from './troubled-hosts.ts';
 
 export interface RpmSource {
@@ -62,14 +62,15 @@ const roundsMax = 3;
 const pauseMs = 1000;
 /** Of one address in one round, as long as each brings more of the file. */
 const resumesMax = 20;
+const stallsMax = 2;
 const resumePauseMs = 100;
 const resumePauseMsMax = 3000;
 /** Far beyond what the pace allows to go on. */
 const bytesPerMsMin = 4;
 
-/** `cut`: the rest may still come. `wrong`: it came, and is not what was asked for. `refused`: there is nothing to come. */
+/** `cut`: the rest may still come. `stalled`: likewise, but waiting for it has cost time already. `wrong`: it came, and is not what was asked for. `refused`: there is nothing to come. */
 interface Trouble {
-  readonly kind: 'cut' | 'wrong' | 'refused';
+  readonly kind: 'cut' | 'stalled' | 'wrong' | 'refused';
   readonly error: SpindleError;
 }
 
@@ -96,12 +97,15 @@ export async function fetchRpm<Source extends RpmSource>(
     const pace = watchPace(source.url, ports.pace, clock, signal);
     let bytes = bytesBefore;
     const saw = (now: number) => {
-      const came = now >= bytes ? now - bytes : now;
-      if (now < bytes) bytesKept = 0;
+      bytesFetched += now - bytes;
+      pace.saw(now - bytes);
       bytes = now;
-      bytesFetched += came;
-      pace.saw(came);
       onBytes?.(now);
+    };
+    const onAnswer = ({ validator, from }: { readonly validator: string | undefined; readonly from: number }) => {
+      origins.set(key, { url: source.url, validator });
+      if (from === 0) bytesKept = 0;
+      bytes = from;
     };
     try {
       return await egress.download(
@@ -113,7 +117,7 @@ export async function fetchRpm<Source extends RpmSource>(
           onBytes: saw,
           resume: {
             validator: origin?.url === source.url ? origin.validator : undefined,
-            onAnswer: ({ validator }) => void origins.set(key, { url: source.url, validator }),
+            onAnswer,
           },
         },
         partials.pathOf(key),
@@ -153,7 +157,7 @@ export async function fetchRpm<Source extends RpmSource>(
       if (error.code === 'REMOTE_TOO_LARGE' && source.isSizeExact) return wrong('PACKAGE_DIGEST_MISMATCH', `${error.message}, the size of what was resolved`);
       if (error.code !== 'REMOTE_UNREACHABLE') return { kind: 'refused', error };
       hosts.broke(source.url);
-      return { kind: 'cut', error };
+      return { kind: error instanceof PaceError ? 'stalled' : 'cut', error };
     }
   };
 
@@ -168,6 +172,7 @@ export async function fetchRpm<Source extends RpmSource>(
     if (mostBytes > 0 && !origins.has(key) && !kept.has(key)) bytesKept += mostBytes;
     kept.add(key);
     let hasBegunAnew = false;
+    let stalls = 0;
     for (let resumes = 0; ; ) {
       const bytesBefore = await partials.size(key);
       const outcome = await attempt(source, key, bytesBefore);
@@ -182,7 +187,8 @@ export async function fetchRpm<Source extends RpmSource>(
         continue;
       }
       const bytesNow = await partials.size(key);
-      if (outcome.kind === 'refused' || bytesNow <= mostBytes || resumes >= resumesMax) return outcome;
+      if (outcome.kind === 'stalled') stalls += 1;
+      if (outcome.kind === 'refused' || bytesNow <= mostBytes || resumes >= resumesMax || stalls >= stallsMax) return outcome;
       mostBytes = bytesNow;
       await clock.sleep(backoff(clock, resumePauseMs, resumes, resumePauseMsMax), signal);
       resumes += 1;

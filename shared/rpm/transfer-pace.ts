@@ -11,8 +11,15 @@ export interface PaceLimits {
 /** Low enough for many transfers that share a thin line. */
 export const usualPace: PaceLimits = { windowMs: 20_000, bytesMin: 80_000 };
 
-export interface Pace {
-  /** Fires with REMOTE_UNREACHABLE where too little came, and with the reason of the signal it was made from. */
+/** REMOTE_UNREACHABLE: too little came for too long. */
+export class PaceError extends SpindleError {
+  constructor(message: string) {
+    super('REMOTE_UNREACHABLE', message);
+  }
+}
+
+interface Pace {
+  /** Fires with a PaceError where too little came, and with the reason of the signal it was made from. */
   readonly signal: AbortSignal;
   saw(bytes: number): void;
   stop(): void;
@@ -27,7 +34,7 @@ export function watchPace(url: string, { windowMs, bytesMin }: PaceLimits, clock
   const look = () => {
     if (bytesInWindow < bytesMin) {
       const came = bytesInWindow === 0 ? 'nothing' : `only ${bytesInWindow} bytes`;
-      ending.abort(new SpindleError('REMOTE_UNREACHABLE', `${url} sent ${came} for ${windowMs / 1000} s`));
+      ending.abort(new PaceError(`${url} sent ${came} for ${windowMs / 1000} s`));
       return;
     }
     bytesInWindow = 0;
