@@ -21,6 +21,7 @@ const hostPackages = [
   // Signing the sample distribution: Debian has rpmsign in rpm, Fedora the agent in gnupg2.
   { debian: 'gpg', fedora: 'gnupg2' },
   { debian: 'gpg-agent', fedora: 'rpm-sign' },
+  { debian: 'curl', fedora: 'curl' },
   { debian: 'createrepo-c', fedora: 'createrepo_c' },
   { debian: 'dnf', fedora: 'dnf' },
   { debian: 'python3-dnf', fedora: 'python3-dnf' },

@@ -1,5 +1,6 @@
 /** `npm run bench [-- NAME…]`: runs the named benchmarks, or all. Figures go to standard output, one line of JSON each; the exit status is 1 where one misses its target. */
 import { loadavg } from 'node:os';
+import { download } from './download.ts';
 import { engineBench } from './engines.ts';
 import { note } from './figure.ts';
 import { overhead } from './overhead.ts';
@@ -16,6 +17,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   'resolve-warm': resolveWarm,
   'resolve-cold': resolveCold,
   'package-search': packageSearch,
+  download,
 };
 const exitUsage = 2;
 

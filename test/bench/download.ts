@@ -1,0 +1,98 @@
+/**
+ * 500 files as RPMs are, from a loopback server in a process of its own, into the store, divided by `curl --parallel` with as many connections.
+ *
+ * Ours: each file is fetched over a kept connection, hashed as it comes, compared with its SHA-256 and size, made durable (fdatasync of file and folder), linked to its name in the store, and its
+ * header read to see that it is the package that was asked for. curl's: each file is written to a name of its own in one directory of the same file system; nothing is hashed, and nothing synced.
+ * Starting curl counts, some hundredths of a second; our process stands, as the service does.
+ */
+import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { ServerReady } from './download-server.ts';
+import type { SubjectAnswer, SubjectOrder } from './download-subject.ts';
+import { compare, missed, note, print, rounded } from './figure.ts';
+
+const rounds = 10;
+const connections = 8;
+const residentMBMax = 150;
+const roundMsMax = 120_000;
+
+/** A module beside this one, as it is or compiled. */
+function start(name: string): ChildProcess {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  return fork(fileURLToPath(new URL(`./${name}.${extension}`, import.meta.url)), [], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+}
+
+function nextMessage<T>(child: ChildProcess): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no answer within ${roundMsMax / 1000} s`)), roundMsMax);
+    const end = (code: number | null) => reject(new Error(`the process ended with ${code}`));
+    child.once('exit', end);
+    child.once('message', (message) => {
+      clearTimeout(timer);
+      child.off('exit', end);
+      resolve(message as T);
+    });
+  });
+}
+
+export async function download(): Promise<void> {
+  const directory = await mkdtemp(join(tmpdir(), 'spindle-bench-download-'));
+  const server = start('download-server');
+  const subject = start('download-subject');
+  try {
+    const ready = await nextMessage<ServerReady>(server);
+    const megabytes = ready.rpms.reduce((sum, { size }) => sum + size, 0) / 1e6;
+    let residentMB = 0;
+    /** Both begin with an empty directory and no writes of the other's under way. */
+    const inNewDirectory = async <T>(action: (path: string) => Promise<T>): Promise<T> => {
+      const path = join(directory, 'round');
+      await mkdir(path);
+      await run('sync', []);
+      try {
+        return await action(path);
+      } finally {
+        await rm(path, { recursive: true });
+      }
+    };
+    const ours = () =>
+      inNewDirectory(async (path) => {
+        subject.send({ ...ready, directory: path, connections } satisfies SubjectOrder);
+        const answer = await nextMessage<SubjectAnswer>(subject);
+        residentMB = Math.max(residentMB, answer.residentMB);
+        return answer.ms / 1000;
+      });
+    const reference = () =>
+      inNewDirectory(async (path) => {
+        const list = join(path, 'list');
+        await writeFile(list, ready.rpms.map(({ file }) => `url = "${ready.base}/${file}"\noutput = "${join(path, file)}"\n`).join(''));
+        const startedAt = performance.now();
+        await run('curl', ['--parallel', '--parallel-max', String(connections), '--silent', '--show-error', '--no-progress-meter', '--fail', '--config', list]);
+        const seconds = (performance.now() - startedAt) / 1000;
+        const written = (await readdir(path)).length - 1;
+        if (written !== ready.rpms.length) throw new Error(`curl wrote ${written} of ${ready.rpms.length} files`);
+        return seconds;
+      });
+    // What is compiled and looked up only once.
+    await ours();
+    const figure = await compare(rounds, { ours, reference });
+    print('download', 's', figure, { megabytes: rounded(megabytes), files: ready.rpms.length, connections, residentMB: rounded(residentMB) });
+    note(`download: ${(megabytes / figure.ours).toFixed(0)} MB/s, curl ${(megabytes / figure.reference).toFixed(0)} MB/s`);
+    if (residentMB > residentMBMax) missed('download', `at most ${residentMBMax} MB resident`);
+  } finally {
+    server.kill();
+    subject.kill();
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function run(command: string, args: readonly string[]): Promise<void> {
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'inherit'], timeout: roundMsMax, killSignal: 'SIGKILL' });
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (status) => resolve(status));
+  });
+  if (code !== 0) throw new Error(`${command} ended with ${code}`);
+}
