@@ -4,10 +4,10 @@ import { type AddressInfo, createServer } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { type Build, buildCollection } from '../shared/build/build.ts';
 import { SpindleError } from '../shared/build/failure.ts';
-import type { Engine, SingleBuildRequest } from '../shared/build/request.ts';
+import type { SingleBuildRequest } from '../shared/build/request.ts';
 import { buildStates } from '../shared/build/states.ts';
 import { buildLogs } from '../shared/build-log/build-log.ts';
-import { imageBuilderQueue, pipelineTopology, stageQueue } from '../shared/bus/topology.ts';
+import { pipelineTopology, stageQueue } from '../shared/bus/topology.ts';
 import { type Config, ConfigProblem, readConfig, withPort } from '../shared/config/config.ts';
 import { createLog, type Log } from '../shared/log/log.ts';
 import { loadReleases, ReleasesProblem } from '../shared/releases/load.ts';
@@ -25,14 +25,18 @@ import { runStage, type StageRuntime } from '../shared/stage/run.ts';
 import { type Adapters, hostAdapters, openAdapters } from '../shared/stage/start.ts';
 import type { Collection } from '../shared/store/store.ts';
 import { uploadedRpmCollection } from '../shared/uploads/uploaded-rpm.ts';
+import { freeBytes, hostFacts } from '../shared/workers/host-facts.ts';
+import { startWorkerWatch } from '../shared/workers/watch.ts';
+import { workerCollection } from '../shared/workers/worker.ts';
 import { qemuMachines } from './boot-test/qemu-machine.ts';
+import { startBuildNode } from './image-builder/node.ts';
 import { idempotencyKeyCollection } from './intake/accept.ts';
 import { intakeApp } from './intake/http.ts';
 import { type Scheduler, startScheduler } from './intake/scheduler.ts';
 import { rpmUploads, startUploadSweep } from './intake/uploads.ts';
 import { deliveryCollection } from './notifier/delivery.ts';
 import { runNotifier } from './notifier/service.ts';
-import { pipelineStages, servedEngines } from './pipeline.ts';
+import { imageEngines, pipelineStages, servedEngines } from './pipeline.ts';
 import { openSampleSite, prepareSample } from './sample-release.ts';
 
 export interface EmbeddedService {
@@ -79,6 +83,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
 
   const builds = await store.collection(buildCollection);
   const deliveries = await store.collection(deliveryCollection);
+  const workers = await store.collection(workerCollection);
   const leases = await store.collection(leaseCollection);
   const idempotencyKeys = await store.collection(idempotencyKeyCollection);
   const uploadRecords = await store.collection(uploadedRpmCollection);
@@ -108,13 +113,25 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   );
   life.add('notifier', () => notifier.stop());
   for (const stage of pipelineStages({ virtualMachines: qemuMachines({ programs, clock }), solver, uploads: uploadRecords }).toReversed()) {
-    const isBuilder = stage.name === 'image-builder';
-    const queues = isBuilder ? builderQueues(releases) : [stageQueue(stage.name, stage.consumes.type)];
-    const running = await runStage(stage, runtime, { queues, ...(isBuilder ? { slots: config.builderSlots } : {}) });
+    if (stage.name === 'image-builder') {
+      const node = await startBuildNode({
+        stage,
+        engines: imageEngines,
+        runtime,
+        workers,
+        facts: { ...(await hostFacts()), version, arch: hostArch, slots: config.builderSlots },
+        freeBytes: () => freeBytes(config.stateDir),
+      });
+      life.add(stage.name, () => node.stop());
+      continue;
+    }
+    const running = await runStage(stage, runtime, { queues: [stageQueue(stage.name, stage.consumes.type)] });
     life.add(stage.name, () => running.stop());
   }
   const reconciler = startReconciler({ bus, builds, clock, logger, states: buildStates });
   life.add('reconciler', () => reconciler.stop());
+  const watch = startWorkerWatch({ workers, builds, bus, clock, logger, openBuildLog: runtime.openBuildLog });
+  life.add('worker watch', () => watch.stop());
 
   const uploads = rpmUploads({ uploads: uploadRecords, builds, files, workspaces, programs, clock, releases }, config.uploads);
   const uploadSweep = startUploadSweep({ uploads, clock, logger });
@@ -126,6 +143,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     engines: servedEngines,
     untrustedCode: config.untrustedCode,
     builds,
+    workers,
     idempotencyKeys,
     store,
     files,
@@ -197,19 +215,6 @@ async function recoverBuilds(builds: Collection<Build>, now: number): Promise<nu
   } while (beyond !== undefined);
   // Ended builds whose end is not yet told are still due by themselves.
   return count;
-}
-
-/** One worker reads the queues of all it can make. */
-function builderQueues(releases: ReleasesFile): readonly string[] {
-  const queues = releases.releases.flatMap(({ arches }) =>
-    arches
-      .filter((arch) => arch === hostArch)
-      .flatMap((arch) =>
-        Object.entries(servedEngines).flatMap(([engine, imageTypes]) => imageTypes.map((imageType) => imageBuilderQueue(arch, imageType, engine as Engine))),
-      ),
-  );
-  const known = new Set(pipelineTopology(releases).queues.map(({ name }) => name));
-  return [...new Set(queues)].filter((name) => known.has(name));
 }
 
 async function dryRun(

@@ -13,15 +13,14 @@ import { type ResolverOptions, resolver } from './resolver/service.ts';
 import { sideRepo } from './side-repo/service.ts';
 import { uploader } from './uploader/service.ts';
 
-/** Those whose tools set-up installs; the others' are where the operator has put them, which `needs` tells how to find out. */
-const engines = [kiwi, native];
-const furtherEngines = [lorax, livemediaCreator, mkksiso, osbuild];
+/** In the order in which they are told of. Which of them a node can run, it finds out by what each needs. */
+export const imageEngines = [kiwi, native, lorax, livemediaCreator, mkksiso, osbuild];
 
-/** What can be built here: engine → the kinds of images it makes. */
+/** What can be asked for: engine → the kinds of images it makes. Where no node has the engine, its builds wait and say so. */
 export const servedEngines: Readonly<Partial<Record<Engine, readonly ImageType[]>>> = Object.fromEntries(
-  engines.map(({ name, imageTypes }) => [name, imageTypes]),
+  imageEngines.map(({ name, imageTypes }) => [name, imageTypes]),
 );
 
 export function pipelineStages({ virtualMachines, ...resolving }: ResolverOptions & { readonly virtualMachines: VirtualMachines }) {
-  return [resolver(resolving), sideRepo, imageBuilder({ engines: [...engines, ...furtherEngines] }), bootTest({ virtualMachines }), uploader] as const;
+  return [resolver(resolving), sideRepo, imageBuilder({ engines: imageEngines }), bootTest({ virtualMachines }), uploader] as const;
 }

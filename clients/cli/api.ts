@@ -18,7 +18,15 @@ export const ShownBuild = z.looseObject({
   id: z.string(),
   groupId: z.string().nullish(),
   state: z.string(),
-  stage: z.looseObject({ name: z.string(), startedAt: Timestamp.nullish(), worker: z.string().nullish(), attempt: z.number() }).nullish(),
+  stage: z
+    .looseObject({
+      name: z.string(),
+      startedAt: Timestamp.nullish(),
+      worker: z.string().nullish(),
+      attempt: z.number(),
+      problem: z.looseObject({ code: z.string(), message: z.string() }).nullish(),
+    })
+    .nullish(),
   queue: z.object({ place: z.number() }).nullish(),
   verdict: z.string().nullish(),
   verdictReason: z.string().nullish(),
@@ -27,6 +35,7 @@ export const ShownBuild = z.looseObject({
   endedAt: Timestamp.nullish(),
   request: z.looseObject({ release: z.string(), arch: z.string(), imageType: z.string(), label: z.string() }),
   timeline: z.array(z.looseObject({ at: Timestamp, state: z.string(), message: z.string().optional() })),
+  warnings: z.array(z.string()).optional(),
   artifacts: z.array(z.looseObject({ name: z.string(), sha256: z.string(), size: z.number(), url: z.string() })),
 });
 export type ShownBuild = z.infer<typeof ShownBuild>;

@@ -62,6 +62,19 @@ const RpmList = z.looseObject({
   items: z.array(ShownRpm),
 });
 
+const ShownWorker = z.looseObject({
+  id: z.string(),
+  host: z.string(),
+  arch: z.string(),
+  state: z.string(),
+  draining: z.boolean(),
+  slots: z.number(),
+  freeBytes: z.number().nullable(),
+  engines: z.array(z.looseObject({ name: z.string(), state: z.string(), version: z.string().nullable(), missing: z.array(z.string()) })),
+  builds: z.array(z.looseObject({ buildId: z.string(), what: z.string().nullable(), since: z.string() })),
+});
+const WorkerList = z.looseObject({ items: z.array(ShownWorker) });
+
 /** Runs one command line (without the program's name) and resolves with the exit status. */
 export async function runCli(args: readonly string[], host: CliHost): Promise<number> {
   const terminal = openTerminal(host);
@@ -253,6 +266,27 @@ function commands(host: CliHost, terminal: Terminal, exitWith: (code: number) =>
     await opened.api.json(z.undefined(), `/rpms/${encodeURIComponent(id)}`, { method: 'DELETE' });
     print(opened, { id, deleted: true }, () => `the RPM ${id} is deleted`);
   });
+
+  const workers = setUp(program.command('workers')).description('Build nodes: list, drain').helpCommand(false);
+
+  leaf(workers, 'list', 'Build nodes: what each can make, and what it does').action(async (options: GivenOptions) => {
+    const opened = session(options);
+    const listed = await opened.api.json(WorkerList, '/workers');
+    print(opened, listed, () => shownWorkers(listed.items, clock.now()));
+  });
+
+  leaf(workers, 'drain <id>', 'Let a build node finish what it has and take nothing new')
+    .option('--undo', 'let it take builds again')
+    .action(async (id: string, options: GivenOptions & { undo?: boolean }) => {
+      const opened = session(options);
+      const body = { drain: !(options.undo ?? false) };
+      const worker = await opened.api.json(ShownWorker, `/workers/${encodeURIComponent(id)}/drain`, { method: 'POST', body });
+      print(opened, worker, () => {
+        if (!worker.draining) return `worker ${id} takes builds`;
+        const { length } = worker.builds;
+        return `worker ${id} takes nothing new; ${length === 0 ? 'nothing runs on it' : `${length} ${length === 1 ? 'build runs' : 'builds run'} on it to the end`}`;
+      });
+    });
   return program;
 }
 
@@ -310,6 +344,7 @@ async function submitted(opened: Session, path: string, body: unknown, options: 
     return send();
   });
   const builds = 'items' in answer ? (answer.items as ShownBuild[]) : [ShownBuild.parse(answer)];
+  for (const warning of new Set(builds.flatMap(({ warnings = [] }) => warnings))) terminal.note(`warning: ${warning}`);
   if (!options.wait && !options.follow) {
     print(opened, answer, () => builds.map(({ id }) => id).join('\n'));
     return 0;
@@ -363,6 +398,7 @@ function shownBuild(build: ShownBuild, now: number): string {
     ...(stage
       ? [['stage', `${stage.name}, ${stage.startedAt ? `running on ${stage.worker ?? 'some worker'}` : 'waiting'}, attempt ${stage.attempt}`] as const]
       : []),
+    ...(stage?.problem ? [['waits', `${stage.problem.code}: ${stage.problem.message}`] as const] : []),
     ['image', `${request.imageType} of ${request.release} for ${request.arch}, label ${request.label}`],
     ['created', build.createdAt],
     ['elapsed', elapsed(until - Date.parse(build.createdAt))],
@@ -400,3 +436,21 @@ function shownResolution({ arch, imageType, resolution }: z.infer<typeof Resolve
 }
 
 const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+
+function shownWorkers(workers: readonly z.infer<typeof ShownWorker>[], now: number): string {
+  if (workers.length === 0) return 'there are no build nodes';
+  const rows = workers.map(({ id, host, arch, state, slots, freeBytes, engines, builds }) => [
+    id,
+    host,
+    arch,
+    engines.flatMap(({ name, state, version }) => (state === 'present' ? [version === null ? name : `${name} ${version}`] : [])).join(', ') || 'none',
+    `${builds.length} of ${slots}`,
+    freeBytes === null ? 'unknown' : `${(freeBytes / 1e9).toFixed(1)} GB`,
+    builds.map(({ buildId, what, since }) => `${buildId} ${what ?? 'starting'} ${elapsed(now - Date.parse(since))}`).join('; ') || '-',
+    state,
+  ]);
+  const absent = workers.flatMap(({ id, engines }) =>
+    engines.filter(({ state }) => state === 'absent').map(({ name, missing }) => `${id} has no ${name}: it lacks ${missing.join(', ')}`),
+  );
+  return [table([['ID', 'HOST', 'ARCH', 'ENGINES', 'SLOTS', 'FREE', 'DOING', 'STATE'], ...rows]), ...absent].join('\n');
+}

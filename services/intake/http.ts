@@ -20,6 +20,7 @@ import { packageRoutes } from './routes/packages.ts';
 import { resolveRoutes } from './routes/resolve.ts';
 import { rpmRoutes } from './routes/rpms.ts';
 import { sideRepoRoutes } from './routes/side-repo.ts';
+import { workerRoutes } from './routes/workers.ts';
 import { uploadDeadlineMs } from './uploads.ts';
 import { rpmsPath } from './view.ts';
 
@@ -122,6 +123,7 @@ export async function intakeApp(ports: IntakePorts): Promise<FastifyInstance> {
     packageRoutes(typed, ports);
     resolveRoutes(typed, ports);
     catalogRoutes(typed, ports);
+    workerRoutes(typed, ports);
     healthRoutes(typed, ports);
     await scope.register(async (inner) => rpmRoutes(inner.withTypeProvider<ZodTypeProvider>(), ports));
     scope.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());

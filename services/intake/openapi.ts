@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { BuildRequest } from '../../shared/build/request.ts';
 import { Resolution } from '../../shared/resolution/resolution.ts';
 import { ProblemDetails } from './problem.ts';
-import { BuildPage, PublicBuild, PublicGroup, PublicRelease, PublicRpm } from './view.ts';
+import { BuildPage, PublicBuild, PublicGroup, PublicRelease, PublicRpm, PublicWorker } from './view.ts';
 
 /** Schemas with a name of their own in the document. */
 const named = z.registry<{ id: string }>();
@@ -16,6 +16,7 @@ for (const [id, schema] of Object.entries({
   Group: PublicGroup,
   Release: PublicRelease,
   UploadedRpm: PublicRpm,
+  Worker: PublicWorker,
   Resolution,
   Problem: ProblemDetails,
 })) {
@@ -62,6 +63,7 @@ export const openapiOptions: FastifyDynamicSwaggerOptions = {
       { name: 'artifacts', description: 'What a build left' },
       { name: 'rpms', description: 'RPMs of your own, for sources.rpms' },
       { name: 'catalog', description: 'What can be built' },
+      { name: 'workers', description: 'Who builds the images' },
       { name: 'service', description: 'The service itself' },
     ],
   },

@@ -14,6 +14,7 @@ import type { Release } from '../../shared/releases/releases.ts';
 import type { Resolution } from '../../shared/resolution/resolution.ts';
 import type { PackageIndex } from '../../shared/solver/package-index.ts';
 import type { Collection, Store } from '../../shared/store/store.ts';
+import type { Worker } from '../../shared/workers/worker.ts';
 import type { IdempotencyKey } from './accept.ts';
 import { Problem } from './problem.ts';
 import type { IntakeRules } from './service.ts';
@@ -21,6 +22,7 @@ import type { RpmUploads } from './uploads.ts';
 
 export interface IntakePorts extends IntakeRules {
   readonly builds: Collection<Build>;
+  readonly workers: Collection<Worker>;
   readonly idempotencyKeys: Collection<IdempotencyKey>;
   readonly store: Pick<Store, 'ping'>;
   readonly files: Files;

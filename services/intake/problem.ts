@@ -21,6 +21,7 @@ export const problemKinds = {
   PATH_UNKNOWN: problem(404, 'There is nothing at this path.'),
   METHOD_NOT_ALLOWED: problem(405, 'The path is there, but not for this method; the Allow header names those that are.'),
   BUILD_UNKNOWN: problem(404, 'There is no such build.'),
+  WORKER_UNKNOWN: problem(404, 'There is no such worker.'),
   GROUP_UNKNOWN: problem(404, 'There is no such group of builds.'),
   ARTIFACT_UNKNOWN: problem(404, 'The build has no such artifact, or not yet.'),
   ARTIFACT_GONE: problem(410, 'The file of this artifact has been removed.'),

@@ -1,14 +1,16 @@
 /** A build as the outside sees it: the record without what only the machinery needs, and with links. Pure. */
 import { z } from 'zod';
 import { Artifact } from '../../shared/build/artifact.ts';
-import type { Build } from '../../shared/build/build.ts';
+import { type Build, StageProblem } from '../../shared/build/build.ts';
 import { Failure } from '../../shared/build/failure.ts';
 import { Engine, ImageType, SingleBuildRequest } from '../../shared/build/request.ts';
 import { BuildState, isEnded } from '../../shared/build/states.ts';
+import { isoTime } from '../../shared/clock/clock.ts';
 import { BootVerdict } from '../../shared/events/catalog.ts';
 import { withoutHashes } from '../../shared/kickstart/secrets.ts';
 import type { Release, ReleasesFile } from '../../shared/releases/releases.ts';
 import type { UploadedRpm } from '../../shared/uploads/uploaded-rpm.ts';
+import { Worker, WorkerEngine, workerState, workerStates } from '../../shared/workers/worker.ts';
 import { type ServedEngines, servedTypes } from './service.ts';
 
 export const apiPrefix = '/api/v1';
@@ -34,6 +36,8 @@ export const PublicBuild = z.object({
       startedAt: z.iso.datetime().nullable(),
       worker: z.string().nullable(),
       attempt: z.number().int().positive(),
+      /** Why it waits in vain: no build node can make it. Gone when one can. */
+      problem: StageProblem.nullable(),
     })
     .nullable(),
   /** Of a queued build: its place, 1 is next. Only where one build was asked for. */
@@ -45,6 +49,8 @@ export const PublicBuild = z.object({
   timeline: z.array(z.object({ at: z.iso.datetime(), state: BuildState, message: z.string().optional() })),
   artifacts: z.array(PublicArtifact),
   links: z.record(z.string(), z.string()),
+  /** Told with the answer to a request only: what is accepted, but may have to wait for the operator. */
+  warnings: z.array(z.string()).optional(),
 });
 export type PublicBuild = z.infer<typeof PublicBuild>;
 
@@ -64,8 +70,13 @@ export function publicArtifacts(build: Build): readonly PublicArtifact[] {
   return build.artifacts.map((artifact) => ({ ...artifact, url: `${buildPath(build.id)}/artifacts/${artifact.name}` }));
 }
 
-/** `queuePlace` is known only to who asked the store. */
-export function publicBuild(build: Build, queuePlace?: number): PublicBuild {
+/** What is known only to who asked the store. */
+interface BuildExtras {
+  readonly queuePlace?: number;
+  readonly warnings?: readonly string[];
+}
+
+export function publicBuild(build: Build, { queuePlace, warnings = [] }: BuildExtras = {}): PublicBuild {
   const self = buildPath(build.id);
   const { id, groupId, owner, retryOf, createdAt, endedAt, expiresAt, cancelRequestedAt, state, stage, verdict, verdictReason, failure, timeline } = build;
   return {
@@ -78,7 +89,7 @@ export function publicBuild(build: Build, queuePlace?: number): PublicBuild {
     expiresAt,
     cancelRequestedAt,
     state,
-    stage,
+    stage: stage && { ...stage, problem: stage.problem ?? null },
     queue: queuePlace === undefined ? null : { place: queuePlace },
     verdict,
     verdictReason,
@@ -98,6 +109,7 @@ export function publicBuild(build: Build, queuePlace?: number): PublicBuild {
       ...(groupId === null ? {} : { group: groupPath(groupId) }),
       ...(retryOf === null ? {} : { retryOf: buildPath(retryOf) }),
     },
+    ...(warnings.length > 0 ? { warnings: [...warnings] } : {}),
   };
 }
 
@@ -107,10 +119,10 @@ function withoutSecrets(request: SingleBuildRequest): SingleBuildRequest {
   return { ...request, kickstart, notify: { ...request.notify, webhooks } };
 }
 
-export function publicGroup(groupId: string, builds: readonly Build[]): PublicGroup {
+export function publicGroup(groupId: string, builds: readonly Build[], extrasOf: (build: Build) => BuildExtras = () => ({})): PublicGroup {
   const states: PublicGroup['states'] = {};
   for (const { state } of builds) states[state] = (states[state] ?? 0) + 1;
-  return { id: groupId, states, isEnded: builds.every(({ state }) => isEnded(state)), items: builds.map((build) => publicBuild(build)) };
+  return { id: groupId, states, isEnded: builds.every(({ state }) => isEnded(state)), items: builds.map((build) => publicBuild(build, extrasOf(build))) };
 }
 
 export const PublicRelease = z.object({
@@ -199,4 +211,28 @@ export function publicImageTypes(releases: ReleasesFile, served: ServedEngines):
     engines: Engine.options.filter((engine) => served[engine]?.includes(id)),
     releases: releases.releases.filter((release) => servedTypes(release, served).includes(id)).map((release) => release.id),
   }));
+}
+
+export const PublicWorker = z.object({
+  ...Worker.omit({ heartbeatAt: true, isTaking: true, engines: true }).shape,
+  state: z.enum(workerStates),
+  engines: z.array(z.object({ ...WorkerEngine.shape, state: z.enum(['present', 'absent']) })),
+  /** Slots without a build. */
+  slotsFree: z.number().int(),
+  heartbeatAt: z.iso.datetime(),
+  links: z.record(z.string(), z.string()),
+});
+export type PublicWorker = z.infer<typeof PublicWorker>;
+
+export function publicWorker(worker: Worker, now: number): PublicWorker {
+  const { heartbeatAt, isTaking: _answer, ...told } = worker;
+  const self = `${apiPrefix}/workers/${encodeURIComponent(worker.id)}`;
+  return {
+    ...told,
+    state: workerState(worker, now),
+    engines: worker.engines.map((engine) => ({ ...engine, state: engine.missing.length > 0 ? ('absent' as const) : ('present' as const) })),
+    slotsFree: Math.max(0, worker.slots - worker.builds.length),
+    heartbeatAt: isoTime(heartbeatAt),
+    links: { self, drain: `${self}/drain` },
+  };
 }

@@ -36,7 +36,10 @@ export interface NotifierPorts {
   readonly probe?: Probe;
 }
 
-export async function runNotifier(ports: NotifierPorts, options: { readonly queues: readonly string[]; readonly intervalMs?: number }): Promise<RunningStage> {
+export async function runNotifier(
+  ports: NotifierPorts,
+  options: { readonly queues: readonly string[]; readonly intervalMs?: number },
+): Promise<Pick<RunningStage, 'name' | 'running' | 'stop'>> {
   const { bus, builds, deliveries, clock, mail, probe } = ports;
   const logger = ports.logger.child({ stage: 'notifier' });
   // A Message-ID's right-hand side takes no brackets or colons, as addresses of IPv6 have them.

@@ -10,8 +10,8 @@ import { derivedId, Envelope } from '../events/envelope.ts';
 import { FileRef } from '../files/content-ref.ts';
 import type { CollectionDefinition } from '../store/store.ts';
 import { Artifact, mergeArtifacts } from './artifact.ts';
-import { Failure } from './failure.ts';
-import { SingleBuildRequest } from './request.ts';
+import { Failure, FailureCode } from './failure.ts';
+import { Engine, ImageType, SingleBuildRequest } from './request.ts';
 import { BuildState, isEnded, isPast } from './states.ts';
 
 /** An event that is committed, and not yet known to have arrived. */
@@ -27,12 +27,17 @@ export type OutboxEntry = z.infer<typeof OutboxEntry>;
 
 const TimelineEntry = z.object({ at: z.iso.datetime(), state: BuildState, message: z.string().max(500).optional() });
 
+/** Why a build that waits for its stage waits in vain, until something changes. */
+export const StageProblem = z.object({ code: FailureCode, message: z.string().max(1000) });
+export type StageProblem = z.infer<typeof StageProblem>;
+
 const StageStatus = z.object({
   name: z.string(),
   waitingSince: z.iso.datetime(),
   startedAt: z.iso.datetime().nullable(),
   worker: z.string().nullable(),
   attempt: z.number().int().positive(),
+  problem: StageProblem.optional(),
 });
 
 /** Who runs the stage. `token` fences: nobody without it can commit. `expiresAt` in milliseconds since 1970. */
@@ -256,7 +261,29 @@ export function stageEnded(build: Build, stage: string, cause: Envelope, emitted
 /** The stage is run by one process, which holds the token until `expiresAt`. */
 export function claimed(build: Build, claim: z.infer<typeof Claim>, now: Now): Build {
   if (!build.stage) throw new Error(`build ${build.id} has ended: nobody can claim it`);
-  return { ...build, claim, stage: { ...build.stage, startedAt: iso(now), worker: claim.worker }, retryAt: null, wakeAt: claim.expiresAt };
+  const { problem: _solved, ...stage } = build.stage;
+  return { ...build, claim, stage: { ...stage, startedAt: iso(now), worker: claim.worker }, retryAt: null, wakeAt: claim.expiresAt };
+}
+
+/** What a build that waits for its image to be made needs of a worker; undefined for any other. */
+export function buildTargetOf(build: Build): { readonly arch: string; readonly imageType: ImageType; readonly engine: Engine } | undefined {
+  if (build.state !== 'building') return undefined;
+  const data = drivingEvent(build)?.event.data;
+  return BuildTarget.safeParse(data).data;
+}
+const BuildTarget = z.object({ arch: z.string(), imageType: ImageType, engine: Engine });
+
+/** Nobody can do what the build waits for, or somebody can again (null). The timeline tells the first only, and once. */
+export function withProblem(build: Build, problem: StageProblem | null, now: Now): Build {
+  if (!build.stage) throw new Error(`build ${build.id} has ended: it waits for nothing`);
+  const { problem: before, ...stage } = build.stage;
+  if (problem === null) return { ...build, stage };
+  const message = problem.message.length > 1000 ? `${problem.message.slice(0, 999)}…` : problem.message;
+  return {
+    ...build,
+    stage: { ...stage, problem: { ...problem, message } },
+    timeline: before ? build.timeline : withTimeline(build, now, build.state, message),
+  };
 }
 
 /** The holder still works on it. */

@@ -77,6 +77,7 @@ export const failureKinds = {
   IMAGE_UNREADABLE: operator('never', 'The finished image could not be read back.'),
   BOOT_TEST_BROKEN: operator('local', 'The virtual machine could not be started, so nothing was tested.'),
   // Hosts, tools and ports
+  NO_WORKER: operator('local', 'No build node that is there can make this image. The build waits until one can; its status says what each one lacks.'),
   TOOL_MISSING: operator('never', 'A host tool is not installed on this worker.'),
   TOOL_TIMED_OUT: operator('never', 'A host tool did not end in its time and was ended with its whole process group.'),
   STAGE_TIMED_OUT: operator('never', 'The stage did not end in its time.'),

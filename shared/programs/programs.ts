@@ -59,6 +59,8 @@ export interface RunningProgram {
 }
 
 export interface Programs {
+  /** Whether a program of this name can be started here, as `run` would look for it. Never rejects. */
+  has(command: string): Promise<boolean>;
   /**
    * Runs to the end. A non-zero exit is a result, not an error. Rejects with TOOL_MISSING (not installed), TOOL_TIMED_OUT (deadline, after the whole group is gone), or the
    * signal's reason (after the whole group is gone). Isolation or a user where the service is not root is TOOL_MISSING too.

@@ -74,7 +74,7 @@ export function simulatedPrograms(handlers: Readonly<Record<string, SimulatedPro
       },
     };
   };
-  return { start, run: async (request) => (await start(request)).ended };
+  return { has: async (command) => Object.hasOwn(handlers, command), start, run: async (request) => (await start(request)).ended };
 }
 
 const stopped = Symbol('stopped');

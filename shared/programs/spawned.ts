@@ -40,6 +40,11 @@ export function spawnedPrograms(options: SpawnedProgramsOptions = {}): Programs 
     return launch(request, command, args, { clock, killAfterMs, path });
   };
   return {
+    has: (command) =>
+      findProgram(command, path).then(
+        () => true,
+        () => false,
+      ),
     start,
     run: async (request) => (await start(request)).ended,
   };

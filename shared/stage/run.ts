@@ -10,10 +10,12 @@ import { buildStates, isEnded } from '../build/states.ts';
 import { buildTopic, progressTopic } from '../build/topics.ts';
 import type { BuildLog, OpenBuildLog } from '../build-log/build-log.ts';
 import type { Bus, Delivery, Disposition, Subscription } from '../bus/bus.ts';
+import { isoTime } from '../clock/clock.ts';
 import type { Emitted, EventDefinition } from '../events/define.ts';
 import type { Envelope } from '../events/envelope.ts';
 import type { Log } from '../log/log.ts';
 import type { Collection, Versioned } from '../store/store.ts';
+import type { WorkerBuild } from '../workers/worker.ts';
 import type { Workspace, Workspaces } from '../workspace/workspace.ts';
 import { cancelTopic } from './cancel.ts';
 import { dispositionOf } from './disposition.ts';
@@ -46,6 +48,13 @@ export interface RunningStage {
   readonly name: string;
   /** Build ids that this process works on now. */
   running(): readonly string[];
+  /** The same, with what is done for each. */
+  doing(): readonly WorkerBuild[];
+  /** Reads these queues from now on, none where there are none. What is under way goes on. */
+  serve(queues: readonly string[]): Promise<void>;
+  /** Begins nothing new until `resume`; what runs goes on to its end. Resolves when nothing that was handed out before can begin any more. */
+  hold(): Promise<void>;
+  resume(): void;
   /** No new work; what runs is aborted and given back; resolves when that is done. Twice is once. */
   stop(): Promise<void>;
 }
@@ -64,6 +73,10 @@ type AnyStage = Stage<EventDefinition<string, z.ZodType>, EventDefinition<string
 
 interface Run {
   readonly event: Envelope;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number;
+  /** What its handler does, in its own words. */
+  what: string | null;
   current: Versioned<Build>;
   token: string | null;
   readonly controller: AbortController;
@@ -86,7 +99,10 @@ export async function runStage(
   const runs = new Map<string, Run>();
   const work = new Set<Promise<unknown>>();
   let isStopping = false;
+  let isHeld = false;
   let subscription: Subscription | undefined;
+  /** Deliveries that are not yet either a claimed run or somebody else's. */
+  const takes = new Set<Promise<unknown>>();
 
   const track = <T>(promise: Promise<T>): Promise<T> => {
     work.add(promise);
@@ -96,7 +112,7 @@ export async function runStage(
   };
 
   const receive = async (delivery: Delivery): Promise<Disposition> => {
-    if (isStopping) return 'requeue';
+    if (isStopping || isHeld) return 'requeue';
     const event = readEvent(stage, delivery.body);
     if (typeof event === 'string') return { deadLetter: event };
     const buildId = event.subject;
@@ -105,22 +121,22 @@ export async function runStage(
     const running = runs.get(buildId);
     if (running && running.token === null) await running.ended;
     if (runs.has(buildId)) return final;
-    if (runs.size >= slots) return 'requeue';
+    if (isHeld || runs.size >= slots) return 'requeue';
     let end = () => {};
     const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
-    const run: Run = { event, current: undefined as never, token: null, controller: new AbortController(), ended };
+    const run: Run = { event, startedAt: clock.now(), what: null, current: undefined as never, token: null, controller: new AbortController(), ended };
     runs.set(buildId, run);
     if (runs.size >= slots) subscription?.pause();
     let isBackground = false;
     const release = () => {
       runs.delete(buildId);
       end();
-      if (runs.size < slots && !isStopping) subscription?.resume();
+      if (runs.size < slots && !isStopping && !isHeld) subscription?.resume();
     };
     try {
-      const taken = await take(run);
+      const taken = await beingTaken(take(run));
       if (taken !== 'run') return taken;
       if (!stage.long) {
         await execute(run);
@@ -136,6 +152,13 @@ export async function runStage(
     } finally {
       if (!isBackground) release();
     }
+  };
+
+  const beingTaken = <T>(taken: Promise<T>): Promise<T> => {
+    takes.add(taken);
+    const forget = () => takes.delete(taken);
+    taken.then(forget, forget);
+    return taken;
   };
 
   /** From here on the message is gone, and only the claim stands for the work. */
@@ -312,6 +335,7 @@ export async function runStage(
       log: (tool, line) => buildLog.line(tool, line),
       progress: (done, total, what) => {
         const now = clock.now();
+        run.what = what;
         if (now - toldAt < 1_000) return;
         toldAt = now;
         bus.broadcast(progressTopic(build.id), { stage: stage.name, done, total, what });
@@ -406,12 +430,33 @@ export async function runStage(
     const run = typeof payload === 'string' ? runs.get(payload) : undefined;
     run?.controller.abort(new StageAbort('canceled', 'the build was canceled'));
   });
-  subscription = await bus.subscribe({ queues: options.queues, prefetch: slots }, (delivery) => track(receive(delivery)));
+  const serve = async (queues: readonly string[]): Promise<void> => {
+    const before = subscription;
+    subscription = undefined;
+    await before?.close();
+    if (queues.length === 0 || isStopping) return;
+    const next = await bus.subscribe({ queues, prefetch: slots }, (delivery) => track(receive(delivery)));
+    subscription = next;
+    if (isHeld || runs.size >= slots) next.pause();
+    if (isStopping) await next.close();
+  };
+  await serve(options.queues);
 
   let stopped: Promise<void> | undefined;
   return {
     name: stage.name,
     running: () => [...runs.keys()],
+    doing: () => [...runs].map(([buildId, { startedAt, what }]) => ({ buildId, stage: stage.name, what, since: isoTime(startedAt) })),
+    serve,
+    hold: async () => {
+      isHeld = true;
+      subscription?.pause();
+      await Promise.allSettled([...takes]);
+    },
+    resume: () => {
+      isHeld = false;
+      if (runs.size < slots && !isStopping) subscription?.resume();
+    },
     stop: () => {
       stopped ??= (async () => {
         isStopping = true;

@@ -77,6 +77,7 @@ function instantPrograms(tools: Readonly<Record<string, SimulatedProgram>>): Pro
     return result;
   };
   return {
+    has: async (command) => Object.hasOwn(tools, command),
     run,
     start: async (request) => {
       const ended = run(request);

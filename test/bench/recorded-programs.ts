@@ -38,7 +38,7 @@ export function recordedPrograms(): RecordedPrograms {
     return running;
   };
   return {
-    programs: { start, run: async (request) => (await start(request)).ended },
+    programs: { has: spawned.has, start, run: async (request) => (await start(request)).ended },
     runs,
     forget: () => {
       runs.length = 0;

@@ -45,6 +45,12 @@ export function programsContract(
       expect(lines.filter((line) => line.startsWith('stderr'))).toEqual(['stderr four']);
     });
 
+    it('knows which programs it can start', async () => {
+      const { programs, tools } = adapter();
+      expect(await programs.has(tools.speaks.command)).toBe(true);
+      for (const command of ['no-such-program-anywhere', '/no/such/program', '', '../bin/sh', '/', 'a\0b']) expect(await programs.has(command)).toBe(false);
+    });
+
     it('writes standard input and closes it', async () => {
       const { programs, tools } = adapter();
       const text = `häl\n${'x'.repeat(300_000)}`;

@@ -16,12 +16,14 @@ import { readPackageIndex } from '../../shared/solver/package-index.ts';
 import { memoryStore } from '../../shared/store/memory.ts';
 import type { Collection, Versioned } from '../../shared/store/store.ts';
 import { type UploadedRpm, uploadedRpmCollection } from '../../shared/uploads/uploaded-rpm.ts';
+import { type Worker, workerCollection } from '../../shared/workers/worker.ts';
 import { localWorkspaces } from '../../shared/workspace/local.ts';
 import { tempDirectory } from '../support/temp-directory.ts';
 
 export interface Fixture {
   readonly app: Awaited<ReturnType<typeof intakeApp>>;
   readonly builds: Collection<Build>;
+  readonly workers: Collection<Worker>;
   readonly files: MemoryFiles;
   readonly uploads: RpmUploads;
   readonly uploadRecords: Collection<UploadedRpm>;
@@ -47,11 +49,12 @@ export async function fixture(
   const clock = overrides.clock ?? systemClock();
   const directory = await tempDirectory();
   const store = memoryStore();
-  const [builds, idempotencyKeys, deadLetters, uploadRecords] = await Promise.all([
+  const [builds, idempotencyKeys, deadLetters, uploadRecords, workers] = await Promise.all([
     store.collection(buildCollection),
     store.collection(idempotencyKeyCollection),
     store.collection(deadLetterCollection),
     store.collection(uploadedRpmCollection),
+    store.collection(workerCollection),
   ]);
   const files = memoryFiles({ clock, readPath: (path) => readFileSync(path) });
   const bus = embeddedBus({ deadLetters, clock });
@@ -66,6 +69,7 @@ export async function fixture(
   const app = await intakeApp({
     builds: wrapBuilds(builds),
     idempotencyKeys,
+    workers,
     store,
     files,
     bus,
@@ -90,6 +94,7 @@ export async function fixture(
   return {
     app,
     builds,
+    workers,
     files,
     uploads,
     uploadRecords,

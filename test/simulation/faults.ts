@@ -25,6 +25,7 @@ export const faultKinds = [
   'letter refused for a while',
   'cancel',
   'orderly stop',
+  'worker drained',
 ] as const;
 type FaultKind = (typeof faultKinds)[number];
 

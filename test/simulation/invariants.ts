@@ -7,10 +7,12 @@ import type { Envelope } from '../../shared/events/envelope.ts';
 import type { MemoryFiles } from '../../shared/files/memory.ts';
 import { publicKey } from '../../shared/files/public-key.ts';
 import type { Letter } from '../../shared/mail/mail.ts';
+import type { Worker } from '../../shared/workers/worker.ts';
 import type { SimulatedProcess } from './process.ts';
 
 interface Invariants {
   committed(process: SimulatedProcess, before: Build | undefined, after: Build): void;
+  announced(process: SimulatedProcess, worker: Worker): void;
   published(message: Message): void;
   acknowledged(delivery: BusDelivery, process: SimulatedProcess, build: Build | undefined, othersInHand: number, now: number): void;
   atEnd(world: EndOfWorld): void;
@@ -37,6 +39,8 @@ export function watchInvariants(nowMs: () => number): Invariants {
   const claimants = new Map<string, string>();
   /** Who ever held which stage of which build: what becomes of a lost claim is the reconciler's to know, however late its former holder acknowledges. */
   const holders = new Set<string>();
+  /** Workers that have said so. */
+  const notTaking = new Set<string>();
   const moves = new Set<string>();
   const outbox = new Map<string, string>();
   const firstEvents = new Map<string, string>();
@@ -74,6 +78,7 @@ export function watchInvariants(nowMs: () => number): Invariants {
         check(!hasLiveClaim(before, now), () => `${process.name} took a stage of ${after.id} that another holds`);
         claimants.set(after.claim.token, process.name);
         holders.add(`${process.name} ${after.id} ${after.state}`);
+        check(!notTaking.has(process.name), () => `${process.name} began ${after.id}, though it had said that it takes nothing new`);
       }
       if (isEnded(before.state))
         check(after.state === before.state || after.state === 'expired', () => `${process.name} turned ${before.id} from ${before.state} to ${after.state}`);
@@ -93,6 +98,12 @@ export function watchInvariants(nowMs: () => number): Invariants {
       }
       const known = new Set(before.outbox.map(({ event }) => event.id));
       for (const { event } of after.outbox) if (!known.has(event.id)) checkEvent(event, before);
+    },
+    announced: (process, worker) => {
+      if (worker.id !== process.name) return;
+      if (worker.isTaking) notTaking.delete(worker.id);
+      else notTaking.add(worker.id);
+      check(!(worker.draining && worker.isTaking), () => `${worker.id} says that it takes builds while it is to drain`);
     },
     published: (message) => {
       check(outbox.has(message.id), () => `event ${message.routingKey} was published, but never committed`);

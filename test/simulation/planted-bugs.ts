@@ -22,6 +22,11 @@ export const plantedBugs: readonly PlantedBug[] = [
       },
     ],
   },
+  {
+    name: 'a draining worker takes builds',
+    file: 'shared/stage/run.ts',
+    changes: [{ find: '      isHeld = true;\n      subscription?.pause();\n', replace: '' }],
+  },
   { name: 'outbox not relayed', file: 'shared/stage/outbox.ts', changes: [{ find: '    await send(bus, entry);\n', replace: '    void send;\n' }] },
   {
     name: 'fence not checked',

@@ -2,6 +2,7 @@
 
 import { simulatedMachines } from '../../services/boot-test/simulated-machine.ts';
 import type { VirtualMachines } from '../../services/boot-test/virtual-machine.ts';
+import { kiwi } from '../../services/image-builder/engines/kiwi.ts';
 import { SpindleError } from '../../shared/build/failure.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import type { MemoryDisk } from '../../shared/downloads/memory.ts';
@@ -58,7 +59,9 @@ export function simulatedTools(world: {
       return tool(request, input);
     };
 
-  const tools = { ...simulatedRpmTools(workspaces), ...simulatedImageTools(workspaces) };
+  // A node has an engine where all that it needs is there, also what nothing here runs.
+  const installed = Object.fromEntries(kiwi.needs.commands.map((command): [string, SimulatedProgram] => [command, async () => ({})]));
+  const tools = { ...installed, ...simulatedRpmTools(workspaces), ...simulatedImageTools(workspaces) };
   const handlers = Object.fromEntries(Object.entries(tools).map(([command, tool]) => [command, troubled(command, tool)]));
 
   return {
@@ -77,6 +80,7 @@ export function simulatedTools(world: {
         }
       };
       const counting: Programs = {
+        has: (command) => programs.has(command),
         run: (request) => counted(programs.run(request)),
         start: async (request) => {
           const started = await programs.start(request);

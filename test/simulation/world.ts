@@ -1,16 +1,17 @@
 /** The simulated world: several processes of every service on shared, faulty ports, a stream of builds, and a tormentor; all decided by one seed. */
 
+import { startBuildNode } from '../../services/image-builder/node.ts';
 import { startScheduler } from '../../services/intake/scheduler.ts';
 import { deliveryCollection } from '../../services/notifier/delivery.ts';
 import { runNotifier } from '../../services/notifier/service.ts';
-import { pipelineStages } from '../../services/pipeline.ts';
+import { imageEngines, pipelineStages } from '../../services/pipeline.ts';
 import { type Build, buildCollection, newBuild } from '../../shared/build/build.ts';
 import { SpindleError } from '../../shared/build/failure.ts';
 import { SingleBuildRequest } from '../../shared/build/request.ts';
 import { buildStates, isEnded } from '../../shared/build/states.ts';
 import { buildLogs } from '../../shared/build-log/build-log.ts';
 import type { Bus } from '../../shared/bus/bus.ts';
-import { imageBuilderQueue, pipelineTopology } from '../../shared/bus/topology.ts';
+import { pipelineTopology } from '../../shared/bus/topology.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { seededRandom, type VirtualClock, virtualClock } from '../../shared/clock/virtual.ts';
 import { type MemoryDisk, memoryDisk } from '../../shared/downloads/memory.ts';
@@ -26,6 +27,9 @@ import { runStage } from '../../shared/stage/run.ts';
 import type { Probe } from '../../shared/stage/steps.ts';
 import { memoryStore } from '../../shared/store/memory.ts';
 import type { Collection } from '../../shared/store/store.ts';
+import { drainWorker } from '../../shared/workers/drain.ts';
+import { startWorkerWatch } from '../../shared/workers/watch.ts';
+import { workerCollection } from '../../shared/workers/worker.ts';
 import { memoryWorkspaces } from '../../shared/workspace/memory.ts';
 import type { Workspaces } from '../../shared/workspace/workspace.ts';
 import { simulatedRelease } from '../support/simulated-fedora.ts';
@@ -76,6 +80,7 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
   const builds = await store.collection(buildCollection);
   const deliveries = await store.collection(deliveryCollection);
   const leases = await store.collection(leaseCollection);
+  const workers = await store.collection(workerCollection);
   // Files and workspaces hold each other's bytes by path: one file system.
   const fileSystem: { disk?: MemoryDisk } = {};
   const files = memoryFiles({
@@ -92,6 +97,7 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
 
   /** Each build as it was last written, by whomever. */
   const latest = new Map<string, Build>();
+  const latestWorkers = new Map<string, string>();
 
   const broker = simulatedBus({
     clock,
@@ -164,6 +170,13 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
       builds: watchedBuilds,
       deliveries: faultyCollection(deliveries, process, faults, () => undefined),
       leases: faultyCollection(leases, process, faults, () => undefined),
+      workers: faultyCollection(workers, process, faults, (after) => {
+        const { id, draining, isTaking } = after;
+        invariants.announced(process, after);
+        if (latestWorkers.get(id) === `${draining} ${isTaking}`) return;
+        latestWorkers.set(id, `${draining} ${isTaking}`);
+        note(`${process.name} writes worker ${id}: ${draining ? 'draining' : 'not draining'}, ${isTaking ? 'taking' : 'not taking'}`);
+      }),
       files: ownFiles,
       workspaces: ownWorkspaces,
       programs: tools.programsOf(process),
@@ -222,8 +235,19 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
         ({ name }) => name === service,
       );
       if (!stage) throw new Error(`the pipeline has no stage ${service}`);
-      const queues = service === 'image-builder' ? [imageBuilderQueue('x86_64', 'live', 'kiwi')] : [`${service}.${stage.consumes.type}`];
-      const running = await runStage(stage, ports, { queues });
+      const running =
+        service === 'image-builder'
+          ? await startBuildNode({
+              stage,
+              engines: imageEngines,
+              runtime: ports,
+              workers: ports.workers,
+              facts: { host: 'simulated', version: '0', arch: 'x86_64', slots: 2, memoryBytes: 8e9, kvm: false },
+              freeBytes: async () => 1e11,
+              heartbeatMs: lookEveryMs,
+              probeEveryMs: 10 * lookEveryMs,
+            })
+          : await runStage(stage, ports, { queues: [`${service}.${stage.consumes.type}`] });
       const reconciler = startReconciler({ ...ports, states: [stage.state], intervalMs: lookEveryMs });
       return async () => {
         await running.stop();
@@ -251,7 +275,11 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
   addService('intake', async (ports) => {
     const leader = leadership({ name: 'scheduler', holder: ports.process.name, leases: ports.leases, clock: ports.clock });
     const scheduler = startScheduler({ ...ports, leadership: leader, inFlightMax, intervalMs: lookEveryMs });
-    return () => scheduler.stop();
+    const watch = startWorkerWatch({ ...ports, intervalMs: lookEveryMs });
+    return async () => {
+      await watch.stop();
+      await scheduler.stop();
+    };
   });
 
   const client = simulatedProcess('client', clock);
@@ -283,6 +311,29 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
     });
   }
 
+  // An operator drains a build node now and then, and always takes it back.
+  const drainSomething = () => {
+    if (!faults.isOn('worker drained') || clock.now() > startedAt + tormentMs) return;
+    const nodes = processes.filter(({ service }) => service === 'image-builder');
+    const id = nodes[Math.floor(random() * nodes.length)]?.process.name ?? '';
+    const backAfterMs = 5_000 + Math.floor(random() * 30_000);
+    void withRetries(async () => {
+      const drained = await drainWorker(clientPorts, id, true);
+      if (!drained) return;
+      faults.count('worker drained');
+      note(`client drains ${id}`);
+      await clock.sleep(backAfterMs);
+      for (let isBack = false; !isBack; ) {
+        isBack = await drainWorker(clientPorts, id, false).then(
+          () => true,
+          () => clock.sleep(500).then(() => false),
+        );
+      }
+      note(`client takes ${id} back`);
+    });
+    clock.after(5_000 + Math.floor(random() * 20_000), drainSomething);
+  };
+
   // The tormentor.
   const torment = () => {
     if (clock.now() > startedAt + tormentMs) return;
@@ -309,6 +360,7 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
   };
   const startedAt = clock.now();
   clock.after(1_000, torment);
+  clock.after(3_000, drainSomething);
   clock.after(tormentMs, () => {
     note('CALM');
     faults.calm();

@@ -7,6 +7,8 @@ import { BuildState, isEnded } from '../../../shared/build/states.ts';
 import { foreignUpload, isForArch, unknownUpload } from '../../../shared/resolution/uploaded-packages.ts';
 import { cancelBuild } from '../../../shared/stage/cancel.ts';
 import type { Collection, Query } from '../../../shared/store/store.ts';
+import { workersMax } from '../../../shared/workers/watch.ts';
+import { type Worker, whyNobodyCan } from '../../../shared/workers/worker.ts';
 import { acceptBuilds, type Order } from '../accept.ts';
 import { bodyTypes } from '../body.ts';
 import { type App, type IntakePorts, isId, requiredBuild } from '../ports.ts';
@@ -90,7 +92,9 @@ export function buildRoutes(app: App, ports: IntakePorts): void {
       const accepted = await accept(request, { requests: checked.requests });
       const [{ id, groupId }] = accepted;
       reply.code(202).header('location', groupId === null ? buildPath(id) : groupPath(groupId));
-      return groupId === null ? publicBuild(accepted[0]) : publicGroup(groupId, accepted);
+      const known = (await ports.workers.find({ index: 'byId', prefix: ['all'], limit: workersMax })).map(({ document }) => document);
+      const extras = (build: Build) => ({ warnings: warningsOf(build.request, ports, known) });
+      return groupId === null ? publicBuild(accepted[0], extras(accepted[0])) : publicGroup(groupId, accepted, extras);
     },
   });
 
@@ -118,7 +122,7 @@ export function buildRoutes(app: App, ports: IntakePorts): void {
       const build = await requiredBuild(ports, params.id);
       // Ids sort by creation, and the queue is first in, first out: those up to this one are those before it.
       const place = build.state === 'queued' ? await builds.count({ index: 'byPhase', prefix: ['queued'], to: build.id }) : undefined;
-      return publicBuild(build, place === undefined ? undefined : Math.max(1, place));
+      return publicBuild(build, place === undefined ? {} : { queuePlace: Math.max(1, place) });
     },
   });
 
@@ -188,6 +192,16 @@ export function buildRoutes(app: App, ports: IntakePorts): void {
   });
 }
 
+/** What is accepted may yet have to wait: saying so at once is kinder than only in the status later. */
+function warningsOf(request: SingleBuildRequest, { releases, clock }: IntakePorts, workers: readonly Worker[]): readonly string[] {
+  const { arch, imageType } = request;
+  const engine = request.engine === 'auto' ? releases.releases.find(({ id }) => id === request.release)?.engines[imageType] : request.engine;
+  // None at all: the service is just starting, or its build nodes are.
+  if (engine === undefined || workers.length === 0) return [];
+  const reason = whyNobodyCan(workers, { arch, imageType, engine }, clock.now());
+  return reason === undefined ? [] : [`${reason}; the build will wait until one can`];
+}
+
 export function requiredBody(body: unknown): unknown {
   if (body === undefined || body === null) throw new Problem('BODY_MISSING', 'the request needs a body: a build request in JSON or YAML');
   return body;
@@ -200,7 +214,7 @@ export function invalid(checked: Extract<ReturnType<typeof checkRequest>, { isVa
 }
 
 /** A small body that may be left out. */
-function checkedBody<T extends z.ZodType>(schema: T, body: unknown): z.output<T> {
+export function checkedBody<T extends z.ZodType>(schema: T, body: unknown): z.output<T> {
   const parsed = schema.safeParse(body ?? {});
   if (parsed.success) return parsed.data;
   const errors = parsed.error.issues.map(({ path, message }) => ({ field: path.join('.'), code: 'FIELD_INVALID', message }));
