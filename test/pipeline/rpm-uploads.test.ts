@@ -441,6 +441,21 @@ describe('on a real connection', () => {
     await dripping.closed;
   });
 
+  test('bodies of other routes have a minute, as before there were uploads', async () => {
+    const clock = systemClock();
+    await f.close();
+    f = await fixture({ clock: { ...clock, after: (ms, task) => clock.after(ms === 60_000 ? 150 : ms, task) } });
+    await f.app.listen({ host: '127.0.0.1', port: 0 });
+    const socket = connect((f.app.server.address() as { port: number }).port, '127.0.0.1');
+    let text = '';
+    socket.setEncoding('latin1').on('data', (chunk: string) => {
+      text += chunk;
+    });
+    socket.write('POST /api/v1/builds HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"release"');
+    await until(async () => text.startsWith('HTTP/1.1 408 ') && text.includes('REQUEST_TIMED_OUT'), { timeoutMs: 5000 });
+    await until(async () => socket.closed, { timeoutMs: 5000 });
+  });
+
   test('more at once than are taken are told to come again', async () => {
     await reopen({ atOnceMax: 1 });
     const first = await raw(lengthOf(hello));

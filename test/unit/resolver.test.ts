@@ -114,6 +114,15 @@ describe('resolver', () => {
     expect(asked).toMatchObject({ enabled: ['base', 'test'], further: [{ id: 'own:mine', baseurl: 'https://mine.example/' }] });
   });
 
+  it('asks for the permission again before it takes uploads, and refuses them where there are none', async () => {
+    const request = { packages: ['bash'], sources: { rpms: ['01a20273-7e0d-7625-bdbd-8a0f9df4dce6'] } };
+    await expect(resolve({ request })).rejects.toMatchObject({ code: 'UNTRUSTED_CODE_REFUSED', message: expect.stringContaining('SPINDLE_UNTRUSTED_CODE') });
+    await expect(resolve({ request, untrustedCode: { kickstartScripts: false, rpms: true } })).rejects.toMatchObject({
+      code: 'FEATURE_UNSUPPORTED',
+      message: expect.stringContaining('only a running service has uploaded RPMs'),
+    });
+  });
+
   it('stores a requested build, and names mirrors for the rest', async () => {
     const { packages, requested, world } = await resolve({ request: withBuild('hello-1.1-1', 11) });
     expect(requested).toEqual(['hello-1.1-1.noarch']);
