@@ -5,6 +5,26 @@ export type FileKey = string;
 
 export type FileSource = Uint8Array | string | AsyncIterable<Uint8Array> | { readonly path: string };
 
+export interface FileStatus {
+  /** Bytes. */
+  readonly size: number;
+  /** Milliseconds since 1970. */
+  readonly modifiedAt: number;
+  /**
+   * Opaque. Another one wherever the content may have changed since: also where somebody changed it past this port and put size and time back. `place` and `setModified` change it too,
+   * though the content stays.
+   */
+  readonly fingerprint: string;
+}
+
+/** What placing made of a stored file's fingerprint, so that who trusted the earlier one may trust the later one. */
+export interface PlacedFile {
+  readonly before: string;
+  readonly after: string;
+  /** The path and the key name one file: what one of them shows, the other does. False where a copy was made. */
+  readonly isLinked: boolean;
+}
+
 export interface Files {
   /**
    * Stores the whole source or nothing: a reader never sees a part of it. After it resolves the file survives a crash. With `ifAbsent` an existing file is left as it is
@@ -16,7 +36,11 @@ export interface Files {
     key: FileKey,
     range?: { readonly start?: number; readonly end?: number },
   ): Promise<{ readonly size: number; readonly body: AsyncIterable<Uint8Array> } | undefined>;
-  stat(key: FileKey): Promise<{ readonly size: number; readonly modifiedAt: number } | undefined>;
+  stat(key: FileKey): Promise<FileStatus | undefined>;
+  /** `stat` of many files in one call, which is much cheaper; in their order. */
+  stats(keys: readonly FileKey[]): Promise<readonly (FileStatus | undefined)[]>;
+  /** Sets the time of last change, in milliseconds since 1970. Rejects with FILE_MISSING. */
+  setModified(key: FileKey, modifiedAt: number): Promise<void>;
   /** Keys below `prefix/`, sorted. */
   list(prefix: FileKey): Promise<readonly FileKey[]>;
   /** Makes `to` the same file as `from`, replacing. Rejects with FILE_MISSING where `from` is not there. */
@@ -26,7 +50,7 @@ export interface Files {
   /**
    * Puts a copy at a local path that does not exist yet, by hard link where that can be: the caller must not write to it. Rejects with FILE_MISSING.
    */
-  place(key: FileKey, path: string): Promise<void>;
+  place(key: FileKey, path: string): Promise<PlacedFile>;
   ping(): Promise<void>;
   close(): Promise<void>;
 }

@@ -2,7 +2,7 @@
 import { SpindleError } from '../build/failure.ts';
 import type { Clock } from '../clock/clock.ts';
 import { checkFileKey, checkFilePrefix, cutRange } from './file-key.ts';
-import type { FileKey, FileSource, Files } from './files.ts';
+import type { FileKey, FileSource, FileStatus, Files } from './files.ts';
 
 export interface MemoryFilesOptions {
   /** Dates the files. Without it all are from 1970. */
@@ -19,7 +19,8 @@ export interface MemoryFiles extends Files {
 }
 
 export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
-  const stored = new Map<FileKey, { readonly bytes: Uint8Array; readonly modifiedAt: number }>();
+  const stored = new Map<FileKey, { readonly bytes: Uint8Array; readonly modifiedAt: number; readonly change: number }>();
+  let changes = 0;
   let closed = false;
 
   const check = (key: FileKey) => {
@@ -34,11 +35,17 @@ export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
   /** The keys by their first two segments: a simulation holds the files of thousands of builds, and asks for those of one at a time. */
   const folders = new Map<string, Set<FileKey>>();
   const write = (key: FileKey, bytes: Uint8Array) => {
-    stored.set(key, { bytes, modifiedAt: options.clock?.now() ?? 0 });
+    changes += 1;
+    stored.set(key, { bytes, modifiedAt: options.clock?.now() ?? 0, change: changes });
     const folder = folderOf(key);
     const keys = folders.get(folder);
     if (keys) keys.add(key);
     else folders.set(folder, new Set([key]));
+  };
+
+  const statusOf = (key: FileKey): FileStatus | undefined => {
+    const file = stored.get(key);
+    return file && { size: file.bytes.byteLength, modifiedAt: file.modifiedAt, fingerprint: String(file.change) };
   };
 
   async function bytesOf(source: FileSource, signal: AbortSignal | undefined): Promise<Uint8Array> {
@@ -84,8 +91,15 @@ export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
       return { size: file.bytes.byteLength, body };
     },
     async stat(key) {
-      const file = stored.get(check(key));
-      return file && { size: file.bytes.byteLength, modifiedAt: file.modifiedAt };
+      return statusOf(check(key));
+    },
+    async stats(keys) {
+      return keys.map((key) => statusOf(check(key)));
+    },
+    async setModified(key, modifiedAt) {
+      const { bytes } = existing(key);
+      changes += 1;
+      stored.set(key, { bytes, modifiedAt, change: changes });
     },
     async list(prefix) {
       if (closed) throw new SpindleError('PORT_CLOSED', 'the files were used after they were closed');
@@ -106,6 +120,8 @@ export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
       const file = existing(key);
       if (!options.writePath) throw new SpindleError('INTERNAL', `these files have no way to put ${key} at ${path}: make them with writePath`);
       options.writePath(path, new Uint8Array(file.bytes));
+      const fingerprint = String(file.change);
+      return { before: fingerprint, after: fingerprint, isLinked: false };
     },
     async ping() {
       if (closed) throw new SpindleError('PORT_CLOSED', 'the files were used after they were closed');

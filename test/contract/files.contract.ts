@@ -108,6 +108,36 @@ export function filesContract(name: string, make: () => Promise<FilesSetup>, pro
       expect(await files.list('b')).toEqual(['b/2', 'b/deep/er/3']);
     });
 
+    test('a fingerprint is the same until the content may have changed; stats tells of many at once', async () => {
+      await files.put('a', 'content');
+      await files.put('b', 'other');
+      const first = await files.stat('a');
+      expect(first?.fingerprint).toEqual(expect.any(String));
+      expect(await files.stat('a')).toEqual(first);
+      expect(await files.stats(['a', 'gone', 'b', 'a/b', 'a'])).toEqual([first, undefined, await files.stat('b'), undefined, first]);
+      expect(await files.stats([])).toEqual([]);
+      await files.put('a', 'content');
+      const second = await files.stat('a');
+      expect(second?.fingerprint).not.toBe(first?.fingerprint);
+      await files.setModified('a', 1_700_000_000_000);
+      const third = await files.stat('a');
+      expect(third).toMatchObject({ size: 7, modifiedAt: 1_700_000_000_000 });
+      expect(third?.fingerprint).not.toBe(second?.fingerprint);
+      expect((await files.stat('b'))?.fingerprint).not.toBe(third?.fingerprint);
+      await expect(files.setModified('gone', 0)).rejects.toMatchObject({ code: 'FILE_MISSING' });
+      const many = Array.from({ length: 150 }, (_, index) => `many/${index}`);
+      await Promise.all(many.map((key) => files.put(key, key)));
+      expect((await files.stats(many)).map((status) => status?.size)).toEqual(many.map((key) => key.length));
+    });
+
+    test('placing says what becomes of the fingerprint', async () => {
+      await files.put('a', 'content');
+      const before = (await files.stat('a'))?.fingerprint;
+      const placed = await files.place('a', setup.freshPath());
+      expect(placed.before).toBe(before);
+      expect(placed.after).toBe((await files.stat('a'))?.fingerprint);
+    });
+
     test('copy makes the same file under another key, replacing, also onto itself', async () => {
       await files.put('from', 'content');
       await files.put('folder/to', 'old');
@@ -157,6 +187,8 @@ export function filesContract(name: string, make: () => Promise<FilesSetup>, pro
         await expect(files.put(key, 'x'), JSON.stringify(key)).rejects.toMatchObject(refused);
         await expect(files.get(key)).rejects.toMatchObject(refused);
         await expect(files.stat(key)).rejects.toMatchObject(refused);
+        await expect(files.stats(['a', key])).rejects.toMatchObject(refused);
+        await expect(files.setModified(key, 0)).rejects.toMatchObject(refused);
         await expect(files.remove(key)).rejects.toMatchObject(refused);
         await expect(files.copy(key, 'a')).rejects.toMatchObject(refused);
         await expect(files.place(key, setup.freshPath())).rejects.toMatchObject(refused);
@@ -265,6 +297,8 @@ export function filesContract(name: string, make: () => Promise<FilesSetup>, pro
       await expect(files.put('a', 'x')).rejects.toMatchObject(refused);
       await expect(files.get('early')).rejects.toMatchObject(refused);
       await expect(files.stat('early')).rejects.toMatchObject(refused);
+      await expect(files.stats(['early'])).rejects.toMatchObject(refused);
+      await expect(files.setModified('early', 0)).rejects.toMatchObject(refused);
       await expect(files.list('a')).rejects.toMatchObject(refused);
       await expect(files.copy('early', 'b')).rejects.toMatchObject(refused);
       await expect(files.remove('early')).rejects.toMatchObject(refused);

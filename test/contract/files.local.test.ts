@@ -1,6 +1,6 @@
 /** Files in a local directory against the files contract, and what only a file system can do wrong. */
 import { spawnSync } from 'node:child_process';
-import { access, link, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { access, chmod, link, mkdir, readdir, readFile, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Files } from '../../shared/files/files.ts';
@@ -57,6 +57,21 @@ describe('local files', () => {
     expect(await readdir(join(inside, '.incoming'))).toEqual([]);
   });
 
+  test('content that was changed behind the store shows in the fingerprint, size and times put back', async () => {
+    const { files, inside } = await setUp();
+    await files.put('a', 'content');
+    await files.setModified('a', 1_700_000_000_000);
+    const before = await files.stat('a');
+    const path = join(inside, 'a');
+    await chmod(path, 0o644);
+    await writeFile(path, 'CONTENT');
+    await chmod(path, 0o444);
+    await utimes(path, 1_700_000_000, 1_700_000_000);
+    const after = await files.stat('a');
+    expect(after).toMatchObject({ size: before?.size, modifiedAt: before?.modifiedAt });
+    expect(after?.fingerprint).not.toBe(before?.fingerprint);
+  });
+
   test('a file on another file system is copied, there and back', async ({ skip }) => {
     const { files, directory } = await setUp();
     const elsewhere = await tempDirectory('/dev/shm').catch((error: Error) => skip(`needs a second file system at /dev/shm: ${error.message}`));
@@ -66,7 +81,7 @@ describe('local files', () => {
     await writeFile(join(elsewhere.path, 'image.iso'), content);
     await files.put('image', { path: join(elsewhere.path, 'image.iso') });
     await rm(join(elsewhere.path, 'image.iso'));
-    await files.place('image', join(elsewhere.path, 'back.iso'));
+    expect(await files.place('image', join(elsewhere.path, 'back.iso'))).toMatchObject({ isLinked: false });
     expect((await readFile(join(elsewhere.path, 'back.iso'))).equals(content)).toBe(true);
   });
 
