@@ -17,6 +17,8 @@ import { remoteClients } from '../shared/resolution/remote-clients.ts';
 import type { Resolution } from '../shared/resolution/resolution.ts';
 import { chooseEngine, resolveRequest } from '../shared/resolution/resolve.ts';
 import type { FindUploads } from '../shared/resolution/uploaded-packages.ts';
+import { startUpkeep } from '../shared/rpm-store/upkeep.ts';
+import { usedByBuilds } from '../shared/rpm-store/used-by-builds.ts';
 import { leadership, leaseCollection } from '../shared/stage/leadership.ts';
 import { type Lifecycle, lifecycle } from '../shared/stage/lifecycle.ts';
 import { endedTopic } from '../shared/stage/outbox.ts';
@@ -77,7 +79,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   const releases = loaded.fill(site ? { SAMPLE_SITE: site.url } : {});
   const allow = [...config.egressAllow, ...(site ? [new URL(site.url).host] : [])];
   const adapters = await openAdapters(config, life, { clock, programs, logger, worker, version, allow });
-  const { store, bus, files, mail, workspaces, egress, downloads, solver } = adapters;
+  const { store, bus, files, mail, workspaces, egress, downloads, rpms, solver } = adapters;
   // From here on the state directory is ours alone.
   const sampleReady = site ? prepareSample(config, site, programs, life, logger) : undefined;
 
@@ -98,6 +100,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     programs,
     egress,
     downloads,
+    rpms,
     releases,
     untrustedCode: config.untrustedCode,
     bus,
@@ -128,6 +131,8 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     const running = await runStage(stage, runtime, { queues: [stageQueue(stage.name, stage.consumes.type)] });
     life.add(stage.name, () => running.stop());
   }
+  const upkeep = startUpkeep({ rpms, inUse: usedByBuilds({ builds, files }), clock, logger });
+  life.add('upkeep of stored packages', () => upkeep.stop());
   const reconciler = startReconciler({ bus, builds, clock, logger, states: buildStates });
   life.add('reconciler', () => reconciler.stop());
   const watch = startWorkerWatch({ workers, builds, bus, clock, logger, openBuildLog: runtime.openBuildLog });

@@ -34,8 +34,6 @@ const jsonBytesMax = 64 * 1024 * 1024;
 const linesKeptMax = 5000;
 const logsMax = 20;
 const logBytesMax = 64 * 1024 * 1024;
-/** How many files are placed at once: each is a few system calls. */
-const placedAtOnce = 32;
 
 /** Failures that no further try mends: the build ends with them, and keeps its recipe. */
 const finalCodes: ReadonlySet<string> = new Set(['ENGINE_FAILED', 'ENGINE_OUTPUT_MISSING', 'REQUESTED_BUILD_MISSING', 'IMAGE_UNREADABLE', 'TOOL_TIMED_OUT']);
@@ -80,7 +78,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
       });
       const [storedRecipe] = await both(
         both(storeContent(files, own ? hideHashes(recipe.artifact.content) : recipe.artifact.content), writeRecipe(workspace, recipe)),
-        placeRepositories(workspace, repositories, context.signal),
+        showRepositories(workspace, repositories, context),
       );
       const recipeArtifacts: readonly Artifact[] = [
         { name: recipe.artifact.name, mediaType: recipe.artifact.mediaType, ...storedRecipe[0] },
@@ -180,15 +178,9 @@ function checkNames({ packages }: Resolution): void {
   }
 }
 
-async function placeRepositories(workspace: Workspace, { repositories }: RepositorySet, signal: AbortSignal): Promise<void> {
-  // Both stand there, also where one has nothing: an engine's recipe names both.
-  const files = repositories.flatMap(({ id, files }) => files.map((file) => ({ ...file, path: `${layout[id]}/${file.path}` })));
-  // Once each, before the many files that would each look for their own.
-  await Promise.all([...new Set(files.map(({ path }) => path.slice(0, path.lastIndexOf('/'))))].map((folder) => workspace.makeDirectory(folder)));
-  for (let from = 0; from < files.length; from += placedAtOnce) {
-    signal.throwIfAborted();
-    await Promise.all(files.slice(from, from + placedAtOnce).map(({ path, sha256, size }) => workspace.place({ sha256, size }, path)));
-  }
+/** Both stand there, also where one has nothing: an engine's recipe names both. Nothing may write to them. */
+async function showRepositories(workspace: Workspace, { repositories }: RepositorySet, { rpms, signal }: StageContext): Promise<void> {
+  for (const { id, files } of repositories) await rpms.showRepository(files, workspace, layout[id], signal);
 }
 
 async function writeRecipe(workspace: Workspace, { files, directories }: Recipe): Promise<void> {

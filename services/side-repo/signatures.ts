@@ -1,10 +1,7 @@
 /** Holds every package of a resolution to the signatures that its release asks for; what was found once is remembered. */
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import { z } from 'zod';
 import { SpindleError } from '../../shared/build/failure.ts';
-import type { Files } from '../../shared/files/files.ts';
-import { forEachParallel } from '../../shared/parallel/for-each.ts';
 import type { Release } from '../../shared/releases/releases.ts';
 import type { Resolution, ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import type { SignatureVerdict } from '../../shared/rpm/checksig.ts';
@@ -15,7 +12,6 @@ import { acceptSignature } from './signature-policy.ts';
 
 const keyBytesMax = 1024 * 1024;
 const keyDeadlineMs = 30_000;
-const notesAtOnceMax = 16;
 
 /** Packages that are held to the same keys. */
 interface Group {
@@ -79,39 +75,21 @@ function groupsOf({ packages }: Resolution, release: Release, { request }: Stage
 }
 
 async function verdictsOf(group: Group, folder: string, workspace: Workspace, context: StageContext): Promise<ReadonlyMap<string, SignatureVerdict>> {
-  const { files, programs, signal } = context;
+  const { rpms, programs, signal } = context;
   const keys = await Promise.all(group.keyUrls.map((url) => fetchKey(url, context)));
   const keyring = createHash('sha256').update(JSON.stringify(keys)).digest('hex').slice(0, 32);
-  const noteOf = (sha256: string) => `rpm-signatures/${keyring}/${sha256.slice(0, 2)}/${sha256}`;
-  const verdicts = new Map<string, SignatureVerdict>();
-  await forEachParallel(group.packages, { atOnceMax: notesAtOnceMax, signal }, async ({ sha256 }) => {
-    const known = await readNote(files, noteOf(sha256));
-    if (known) verdicts.set(sha256, known);
-  });
+  const verdicts = new Map(
+    rpms.verdicts(
+      keyring,
+      group.packages.map(({ sha256 }) => sha256),
+    ),
+  );
   const open = group.packages.filter(({ sha256 }) => !verdicts.has(sha256));
   if (open.length === 0) return verdicts;
-  const found = await verifySignatures(open, { keys, folder, programs, workspace, signal });
-  await forEachParallel([...found], { atOnceMax: notesAtOnceMax, signal }, async ([sha256, verdict]) => {
-    verdicts.set(sha256, verdict);
-    // What is wrong is looked at again: the file, rpm or the keys may have been ill.
-    if (verdict.kind === 'signed' || verdict.kind === 'unsigned') await files.put(noteOf(sha256), JSON.stringify(verdict), { ifAbsent: true });
-  });
+  const found = await verifySignatures(open, { keys, folder, programs, workspace, signal, rpms });
+  rpms.noteVerdicts(keyring, found);
+  for (const [sha256, verdict] of found) verdicts.set(sha256, verdict);
   return verdicts;
-}
-
-const Note = z.union([z.object({ kind: z.literal('signed'), key: z.string() }), z.object({ kind: z.literal('unsigned') })]);
-
-async function readNote(files: Files, key: string): Promise<SignatureVerdict | undefined> {
-  const found = await files.get(key);
-  if (!found) return undefined;
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of found.body) chunks.push(chunk);
-  try {
-    return Note.parse(JSON.parse(Buffer.concat(chunks).toString('utf8')));
-  } catch {
-    // Not ours, or torn: then it is looked at again.
-    return undefined;
-  }
 }
 
 /** Rejects with RELEASE_KEY_UNUSABLE. */

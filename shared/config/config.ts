@@ -35,6 +35,8 @@ export interface Config {
   readonly untrustedCode: UntrustedCode;
   /** Bounds on uploaded RPMs: of one file, and of all of an owner together. */
   readonly uploads: { readonly fileBytesMax: number; readonly countMax: number; readonly bytesMax: number; readonly keepDays: number };
+  /** Bytes of stored RPMs, above which those go that were not used for longest. */
+  readonly rpmStoreBytesMax: number;
   /** Builds between `resolving` and their end at once; the others stay `queued`. */
   readonly buildsInFlightMax: number;
   /** Images that this process builds at once. */
@@ -197,6 +199,7 @@ const Environment = z.object({
   SPINDLE_UPLOADS_MAX: count(1000).optional(),
   SPINDLE_UPLOADS_MIB_MAX: count(999_999).optional(),
   SPINDLE_UPLOAD_DAYS: count(365).optional(),
+  SPINDLE_RPM_STORE_MIB_MAX: count(999_999).optional(),
   SPINDLE_BUILDS_IN_FLIGHT_MAX: count(1000).optional(),
   SPINDLE_BUILDER_SLOTS: count(256).optional(),
 });
@@ -252,6 +255,7 @@ export function readConfig(
       bytesMax: (settings.SPINDLE_UPLOADS_MIB_MAX ?? 5120) * mebibyte,
       keepDays: settings.SPINDLE_UPLOAD_DAYS ?? 14,
     },
+    rpmStoreBytesMax: (settings.SPINDLE_RPM_STORE_MIB_MAX ?? 20_480) * 1024 * 1024,
     buildsInFlightMax: settings.SPINDLE_BUILDS_IN_FLIGHT_MAX ?? 4,
     builderSlots: settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2))),
     warnings: given.map(([name]) => name).flatMap(unknownVariable),

@@ -18,7 +18,7 @@ export interface FileStatus {
 }
 
 /** What placing made of a stored file's fingerprint, so that who trusted the earlier one may trust the later one. */
-export interface PlacedFile {
+interface PlacedFile {
   readonly before: string;
   readonly after: string;
   /** The path and the key name one file: what one of them shows, the other does. False where a copy was made. */

@@ -12,6 +12,8 @@ export interface CreateRepositoryOptions {
   readonly revision: string;
   /** RPMs below `directory`, in the order that the metadata will have. All of them where left out. */
   readonly packages?: readonly string[];
+  /** In the workspace: repositories whose metadata are taken over for packages of the same name, size and time, which are then not read. */
+  readonly earlier?: readonly string[];
   readonly log: (tool: string, line: string) => void;
   readonly signal: AbortSignal;
 }
@@ -19,7 +21,16 @@ export interface CreateRepositoryOptions {
 const deadlineMs = 30 * 60_000;
 
 /** Rejects with REPOSITORY_METADATA_FAILED, TOOL_MISSING or the signal's reason. */
-export async function createRepository({ programs, workspace, directory, revision, packages, log, signal }: CreateRepositoryOptions): Promise<void> {
+export async function createRepository({
+  programs,
+  workspace,
+  directory,
+  revision,
+  packages,
+  earlier = [],
+  log,
+  signal,
+}: CreateRepositoryOptions): Promise<void> {
   const list = `${directory}.packages`;
   await workspace.makeDirectory(`${directory}/Packages`);
   if (packages) await workspace.write(list, packages.map((path) => `${path}\n`).join(''));
@@ -31,6 +42,7 @@ export async function createRepository({ programs, workspace, directory, revisio
       `--revision=${revision}`,
       '--set-timestamp-to-revision',
       '--workers=2',
+      ...(earlier.length > 0 ? ['--update', ...earlier.map((path) => `--update-md-path=${workspace.path}/${path}`)] : []),
       ...(packages ? [`--pkglist=${workspace.path}/${list}`] : []),
       `${workspace.path}/${directory}`,
     ],

@@ -63,7 +63,7 @@ export function contentTarget(files: Files): RpmTarget {
 }
 
 /** The file's header names the wanted package, and its payload is the one that Koji knows. Rejects with PACKAGE_MISMATCH or PACKAGE_DIGEST_MISMATCH. */
-export async function checkStored(
+async function checkStored(
   { nevra, payloadHash }: Pick<WantedRpm<RpmSource>, 'nevra' | 'payloadHash'>,
   ref: FileRef,
   from: string,

@@ -1,7 +1,6 @@
 /** Has rpm check the digests and OpenPGP signatures of stored RPMs against a keyring of our own. */
 import { SpindleError } from '../build/failure.ts';
 import type { FileRef } from '../files/content-ref.ts';
-import { forEachParallel } from '../parallel/for-each.ts';
 import type { Programs } from '../programs/programs.ts';
 import type { Workspace } from '../workspace/workspace.ts';
 import { readChecksig, type SignatureVerdict } from './checksig.ts';
@@ -14,11 +13,12 @@ export interface VerifyOptions {
   readonly programs: Programs;
   readonly workspace: Workspace;
   readonly signal: AbortSignal;
+  /** What puts the stored files where rpm reads them. */
+  readonly rpms: { lend(rpms: readonly FileRef[], workspace: Workspace, folder: string): Promise<() => Promise<void>> };
 }
 
 const command = 'rpmkeys';
 const atOnceMax = 200;
-const placedAtOnceMax = 16;
 const deadlineMs = 30 * 60_000;
 /** Of one file, be it as large as may be. */
 const fileDeadlineMs = 5 * 60_000;
@@ -28,7 +28,7 @@ const outputBytesMax = 8 * 1024 * 1024;
  * Has rpm check the digests of one file in a workspace, with an empty keyring: whose signatures it has cannot be told so, and they do not matter here. `folder`: of the workspace, used by
  * nobody else; `path`: of the file, relative to the workspace. Rejects with TOOL_MISSING, TOOL_TIMED_OUT or the signal's reason.
  */
-export async function checkDigests(path: string, { folder, programs, workspace, signal }: Omit<VerifyOptions, 'keys'>): Promise<SignatureVerdict> {
+export async function checkDigests(path: string, { folder, programs, workspace, signal }: Omit<VerifyOptions, 'keys' | 'rpms'>): Promise<SignatureVerdict> {
   await workspace.makeDirectory(`${folder}/keyring`);
   try {
     const result = await programs.run({
@@ -49,7 +49,7 @@ export async function checkDigests(path: string, { folder, programs, workspace, 
 
 /** By SHA-256. Rejects with RELEASE_KEY_UNUSABLE where rpm takes a key for none, TOOL_MISSING, TOOL_TIMED_OUT or the signal's reason. */
 export async function verifySignatures(rpms: readonly FileRef[], options: VerifyOptions): Promise<ReadonlyMap<string, SignatureVerdict>> {
-  const { keys, folder, programs, workspace, signal } = options;
+  const { keys, folder, programs, workspace, signal, rpms: store } = options;
   await workspace.makeDirectory(`${folder}/keyring`);
   // Neither macros of whoever runs the service nor another language.
   const env = { HOME: `${workspace.path}/${folder}`, LC_ALL: 'C' };
@@ -68,7 +68,7 @@ export async function verifySignatures(rpms: readonly FileRef[], options: Verify
     const verdicts = new Map<string, SignatureVerdict>();
     for (let start = 0; start < rpms.length; start += atOnceMax) {
       const batch = rpms.slice(start, start + atOnceMax);
-      await forEachParallel(batch, { atOnceMax: placedAtOnceMax, signal }, (rpm) => workspace.place(rpm, `${folder}/${rpm.sha256}.rpm`));
+      const giveBack = await store.lend(batch, workspace, folder);
       const names = batch.map(({ sha256 }) => `${sha256}.rpm`);
       // Its status only says whether all are well; each file's lines say what is wrong with it.
       const result = await programs.run({
@@ -81,6 +81,7 @@ export async function verifySignatures(rpms: readonly FileRef[], options: Verify
         signal,
         isolation: 'host',
       });
+      await giveBack();
       const read = readChecksig(result.truncated ? '' : result.stdout, names);
       for (const { sha256 } of batch) verdicts.set(sha256, read.get(`${sha256}.rpm`) ?? { kind: 'broken', line: 'rpm says nothing of it' });
     }

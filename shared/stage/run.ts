@@ -320,6 +320,7 @@ export async function runStage(
       programs: runtime.programs,
       egress: runtime.egress,
       downloads: runtime.downloads,
+      rpms: runtime.rpms,
       releases: runtime.releases,
       untrustedCode: runtime.untrustedCode,
       buildId: build.id,

@@ -12,6 +12,7 @@ import type { Files } from '../files/files.ts';
 import type { Programs } from '../programs/programs.ts';
 import type { ReleasesFile } from '../releases/releases.ts';
 import type { RpmDownloads } from '../rpm/rpm-downloads.ts';
+import type { RpmStore } from '../rpm-store/rpm-store.ts';
 import type { Workspace } from '../workspace/workspace.ts';
 
 /** What a handler may use of the world. All are ports: nothing else reaches outside. */
@@ -21,6 +22,7 @@ export interface StagePorts {
   readonly programs: Programs;
   readonly egress: Egress;
   readonly downloads: RpmDownloads;
+  readonly rpms: RpmStore;
   readonly releases: ReleasesFile;
   /** What requesters may bring that runs as root here (shared/build/untrusted-code.ts). */
   readonly untrustedCode: UntrustedCode;

@@ -21,6 +21,8 @@ import { spawnedPrograms } from '../programs/spawned.ts';
 import { cachedRepositories } from '../repositories/cached.ts';
 import { type RpmDownloads, rpmDownloads } from '../rpm/rpm-downloads.ts';
 import { contentTarget } from '../rpm/stored-rpm.ts';
+import { localRpmStore } from '../rpm-store/local.ts';
+import type { RpmStore } from '../rpm-store/rpm-store.ts';
 import { dnfSolver } from '../solver/dnf.ts';
 import type { Solver } from '../solver/solver.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
@@ -39,6 +41,7 @@ export interface Adapters {
   readonly workspaces: Workspaces;
   readonly egress: Egress;
   readonly downloads: RpmDownloads;
+  readonly rpms: RpmStore;
   readonly solver: Solver;
 }
 
@@ -87,6 +90,14 @@ export async function openAdapters(
   const egress = httpEgress({ userAgent: `Spindle/${options.version} (on-demand Fedora image builds)`, allow: options.allow });
   life.add('egress', () => egress.close());
   const partials = localPartialFiles({ directory: join(config.stateDir, 'downloads'), clock });
+  const rpms = await localRpmStore({
+    directory: join(config.stateDir, 'rpms'),
+    files,
+    clock,
+    bytesMax: config.rpmStoreBytesMax,
+    onTrouble: (error) => logger.warn({ err: error }, 'what is known of stored packages could not be written down'),
+  });
+  life.add('RPM store', () => rpms.close());
   const downloads = rpmDownloads({ egress, clock, partials, target: contentTarget(files) });
   life.add('downloads', () => downloads.close());
   // One name for good: whoever has the state directory owns every workspace in it, those of a dead predecessor too.
@@ -103,5 +114,5 @@ export async function openAdapters(
     ...(process.getuid?.() === 0 ? { isolation: 'private-no-network' as const } : {}),
   });
   life.add('solver', () => solver.close());
-  return { clock, programs, store, bus, files, mail, workspaces, egress, downloads, solver };
+  return { clock, programs, store, bus, files, mail, workspaces, egress, downloads, rpms, solver };
 }

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
 import { storeLocalFile } from '../files/content.ts';
 import { contentKey } from '../files/content-ref.ts';
+import { refuseFullDisk } from '../files/disk-full.ts';
 import type { Files } from '../files/files.ts';
 import type { Programs } from '../programs/programs.ts';
 import { directoryLabel, segmentsOf } from './paths.ts';
@@ -51,6 +52,8 @@ export function localWorkspaces({ directory, files, owner, programs }: LocalWork
   };
 }
 
+const full = refuseFullDisk('writing into a workspace');
+
 function localWorkspace(root: string, files: Files, dispose: () => Promise<void>): Workspace {
   let disposed: Promise<void> | undefined;
 
@@ -70,7 +73,7 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
   /** Where something is made: its folders too. */
   const room = async (relative: string): Promise<string> => {
     const path = await inside(relative);
-    await mkdir(dirname(path), { recursive: true });
+    await mkdir(dirname(path), { recursive: true }).catch(full);
     return path;
   };
   const missing = (relative: string) => new SpindleError('FILE_MISSING', `the workspace has no file ${relative.slice(0, 200)}`);
@@ -99,9 +102,9 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
 
   return {
     path: root,
-    write: async (relative, content) => writeFile(await room(relative), content),
+    write: async (relative, content) => writeFile(await room(relative), content).catch(full),
     makeDirectory: async (relative) => {
-      await mkdir(await inside(relative), { recursive: true });
+      await mkdir(await inside(relative), { recursive: true }).catch(full);
     },
     read,
     readText: async (relative, bytesMax) => new TextDecoder().decode(await read(relative, bytesMax)),

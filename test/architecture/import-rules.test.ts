@@ -43,7 +43,7 @@ const effectfulPackages: readonly (readonly [pattern: RegExp, allowed: RegExp])[
   [/^node:(worker_threads|cluster|timers|timers\/promises)$/, /^$/],
 ];
 const adapterFile =
-  /^shared\/(bus|store|files|mail|egress|programs|workspace|downloads|clock|feed)\/(embedded|memory|local|file|http|simulated|spawned|system|virtual|rabbitmq|mongodb|s3|smtp|amqp)\.ts$/;
+  /^shared\/(bus|store|files|mail|egress|programs|workspace|downloads|rpm-store|clock|feed)\/(embedded|memory|local|file|http|simulated|spawned|system|virtual|rabbitmq|mongodb|s3|smtp|amqp)\.ts$/;
 const pickers = /^(shared\/stage\/start\.ts|services\/embedded\.ts|clients\/cli\/main\.ts|test\/|examples\/|bin\/)/;
 const pureNodeModules = /^node:(crypto|path|path\/posix|url|util|net|buffer|assert)$/;
 const purePackages = /^(zod|uuid|fastest-levenshtein|js-yaml|packageurl-js|saxes|spdx-expression-parse|@fastify\/type-provider-zod)$/;

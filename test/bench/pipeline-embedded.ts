@@ -32,6 +32,7 @@ import type { Programs } from '../../shared/programs/programs.ts';
 import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
 import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
+import { memoryRpmStore } from '../../shared/rpm-store/memory.ts';
 import { leadership, leaseCollection } from '../../shared/stage/leadership.ts';
 import { lifecycle } from '../../shared/stage/lifecycle.ts';
 import { endedTopic } from '../../shared/stage/outbox.ts';
@@ -158,6 +159,7 @@ async function pipelineRound(count: number, handlers: Handlers): Promise<Round> 
       programs,
       egress,
       downloads,
+      rpms: memoryRpmStore({ files, clock }),
       releases,
       untrustedCode: { kickstartScripts: false, rpms: false },
       bus,

@@ -6,6 +6,7 @@ import { note } from './figure.ts';
 import { overhead } from './overhead.ts';
 import { pipelineEmbedded } from './pipeline-embedded.ts';
 import { packageSearch, resolveCold, resolveWarm } from './resolver.ts';
+import { sideRepoBench } from './side-repo.ts';
 import { startLatency } from './start-latency.ts';
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
@@ -14,6 +15,8 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   overhead,
   'engine-native': () => engineBench('native'),
   'engine-kiwi': () => engineBench('kiwi'),
+  // Prints side-repo-plus-one and side-repo-same as well.
+  'side-repo-1000-cached': sideRepoBench,
   'resolve-warm': resolveWarm,
   'resolve-cold': resolveCold,
   'package-search': packageSearch,

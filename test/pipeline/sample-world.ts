@@ -18,6 +18,7 @@ import { cachedRepositories } from '../../shared/repositories/cached.ts';
 import { Resolution } from '../../shared/resolution/resolution.ts';
 import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
+import { localRpmStore } from '../../shared/rpm-store/local.ts';
 import { dnfSolver } from '../../shared/solver/dnf.ts';
 import type { Stage, StageContext } from '../../shared/stage/stage.ts';
 import { memoryStore } from '../../shared/store/memory.ts';
@@ -73,6 +74,7 @@ export async function sampleWorld(): Promise<SampleWorld> {
     const workspaces = localWorkspaces({ directory: join(place, 'work'), files, owner: 'test', programs });
     const lines: string[] = [];
     const partials = localPartialFiles({ directory: join(place, 'downloads'), clock });
+    const rpms = await localRpmStore({ directory: join(place, 'rpms'), files, clock, bytesMax: 1e12, onTrouble: () => {} });
     const downloads = rpmDownloads({ egress, clock, partials, target: contentTarget(files) });
 
     const run = async <D>(ran: Stage, data: unknown): Promise<Emitted<string, D>> => {
@@ -92,6 +94,7 @@ export async function sampleWorld(): Promise<SampleWorld> {
         programs,
         egress,
         downloads,
+        rpms,
         releases: { releases: [release] },
         untrustedCode: { kickstartScripts: false, rpms: true },
       };

@@ -20,6 +20,7 @@ import type { Log } from '../../shared/log/log.ts';
 import type { Letter, Mail } from '../../shared/mail/mail.ts';
 import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
+import { memoryRpmStore } from '../../shared/rpm-store/memory.ts';
 import { cancelBuild } from '../../shared/stage/cancel.ts';
 import { leadership, leaseCollection } from '../../shared/stage/leadership.ts';
 import { startReconciler } from '../../shared/stage/reconcile.ts';
@@ -181,6 +182,7 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
       workspaces: ownWorkspaces,
       programs: tools.programsOf(process),
       egress,
+      rpms: memoryRpmStore({ files: ownFiles, clock: ownClock }),
       downloads: rpmDownloads({
         egress,
         clock: ownClock,

@@ -10,6 +10,7 @@ import { type SimulatedProgram, simulatedPrograms } from '../../shared/programs/
 import type { Release } from '../../shared/releases/releases.ts';
 import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
+import { memoryRpmStore } from '../../shared/rpm-store/memory.ts';
 import type { Solver } from '../../shared/solver/solver.ts';
 import type { StageContext } from '../../shared/stage/stage.ts';
 import { type MemoryWorkspaces, memoryWorkspaces } from '../../shared/workspace/memory.ts';
@@ -79,6 +80,7 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
     files,
     programs: simulatedPrograms({ ...simulatedRpmTools(workspaces), ...options.programs }, clock),
     egress,
+    rpms: memoryRpmStore({ files, clock }),
     downloads: rpmDownloads({ egress, clock, partials: disk.partialFiles('/downloads', clock), target: contentTarget(files) }),
     releases: { releases: [release] },
     owner: null,

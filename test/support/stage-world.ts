@@ -15,6 +15,7 @@ import { simulatedPrograms } from '../../shared/programs/simulated.ts';
 import { ReleasesFile } from '../../shared/releases/releases.ts';
 import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
+import { memoryRpmStore } from '../../shared/rpm-store/memory.ts';
 import { relayOutbox } from '../../shared/stage/outbox.ts';
 import { type Reconciler, startReconciler } from '../../shared/stage/reconcile.ts';
 import type { StageRuntime } from '../../shared/stage/run.ts';
@@ -95,6 +96,7 @@ export async function stageWorld(seed = 1): Promise<StageWorld> {
         files,
         programs,
         egress,
+        rpms: memoryRpmStore({ files, clock }),
         downloads: rpmDownloads({ egress, clock, partials, target: contentTarget(files) }),
         releases,
         untrustedCode: { kickstartScripts: false, rpms: false },
