@@ -33,6 +33,7 @@ describe('settings', () => {
       egressAllow: [],
       untrustedCode: { kickstartScripts: false, rpms: false },
       uploads: { fileBytesMax: 1024 ** 3, countMax: 200, bytesMax: 5 * 1024 ** 3, keepDays: 14 },
+      rpmStoreBytesMax: 20 * 1024 ** 3,
       buildsInFlightMax: 4,
       builderSlots: 3,
       warnings: [],
