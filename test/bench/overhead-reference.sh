@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # One build of the sample live image by the plainest means: the tools that Spindle runs, in its order, with its flags, its payload and as many at once.
-# The reference of the bench `overhead`, which gives the paths:
+# The reference of the benches `overhead` and `smoke-live`, which give the paths:
 #   WORK          an empty directory, the build's own
 #   SOLVER        the solver script
-#   QUESTION      what the solver is asked, as JSON; @WORK@ stands for WORK
+#   COLLECTION, QUESTION  what the solver is told of repositories and asked, as JSON; @WORK@ stands for WORK
+#   URLS          where each RPM is fetched from, as JSON, by its file's name
 #   RECIPE        KIWI's description; its repositories are dir:///repositories/…
 #   KOJI_RPM_URL  the RPM of the requested Koji build
 #   LABEL         of the image
 #   UEFI_CODE, UEFI_VARIABLES
+#   WARM          optional: where what is fetched, and the repositories made of it, are kept from one run to the next
 # Prints a line for each step on standard output: its name and the seconds since the start when it was done.
 set -euo pipefail
 cd "$WORK"
@@ -27,24 +29,37 @@ make_repository() {
 }
 
 mkdir -p home candidates/Packages solver/home solver/log
-curl --silent --show-error --fail --output "candidates/Packages/${KOJI_RPM_URL##*/}" "$KOJI_RPM_URL"
-step koji
-make_repository "$WORK/candidates"
+is_warm=
+[ -z "${WARM-}" ] || [ ! -d "$WARM/stable" ] || is_warm=yes
+if [ -n "$is_warm" ]; then
+  cp -al "$WARM/candidates/." candidates/
+else
+  curl --silent --show-error --fail --output "candidates/Packages/${KOJI_RPM_URL##*/}" "$KOJI_RPM_URL"
+  step koji
+  make_repository "$WORK/candidates"
+fi
 step candidates
 
-sed "s|@WORK@|$WORK|g" "$QUESTION" | (cd solver && HOME=$WORK/solver/home exec /usr/bin/python3 -I -B "$SOLVER") > answer.json
+sed "s|@WORK@|$WORK|g" "$QUESTION" > solver/1.json
+{
+  sed "s|@WORK@|$WORK|g" "$COLLECTION"
+  echo 'solve 1'
+  # It ends with its input, and answers before.
+  until [ -e solver/1.answer ] || [ -e solver/1.error ]; do sleep 0.01; done
+} | (cd solver && HOME=$WORK/solver/home exec /usr/bin/python3 -I -B "$SOLVER") > /dev/null
+mv solver/1.answer answer.json
 step solve
 
 # The answer as three lists: what curl fetches and to where, the digests, and the packages of each repository.
-/usr/bin/python3 -I - answer.json << 'PYTHON'
+/usr/bin/python3 -I - answer.json "$URLS" << 'PYTHON'
 import json, os, sys
 answer = json.load(open(sys.argv[1]))
-mirrors = {repository["id"]: repository["mirrors"] for repository in answer["repositories"]}
+urls = json.load(open(sys.argv[2]))
 packages = {"stable": [], "side": []}
 with open("curl.config", "w") as fetch, open("digests", "w") as digests:
     for package in answer["packages"]:
         name = "{name}-{version}-{release}.{arch}.rpm".format(**package)
-        from_koji = package["repository"] == "spindle:koji"
+        from_koji = package["repository"] == "@loose"
         repository = "side" if from_koji else "stable"
         path = "Packages/" + package["name"][0].lower() + "/" + name
         target = repository + "/" + path
@@ -52,22 +67,30 @@ with open("curl.config", "w") as fetch, open("digests", "w") as digests:
         if from_koji:
             os.link("candidates/Packages/" + name, target)
         else:
-            url = mirrors[package["repository"]][0].rstrip("/") + "/" + package["location"]
-            fetch.write('url = "{}"\noutput = "{}"\n'.format(url, target))
-        digests.write("{}  {}\n".format(package["digest"], target))
+            fetch.write('url = "{}"\noutput = "{}"\n'.format(urls[name], target))
+        if package["digest"]:
+            digests.write("{}  {}\n".format(package["digest"], target))
         packages[repository].append(path)
 for repository, paths in packages.items():
     with open(repository + ".packages", "w") as list_file:
         list_file.writelines(path + "\n" for path in sorted(paths))
 PYTHON
-curl --silent --show-error --fail --parallel --parallel-max 6 --config curl.config
+if [ -n "$is_warm" ]; then
+  rm -rf stable side
+  cp -al "$WARM/stable" "$WARM/side" .
+else
+  curl --silent --show-error --fail --parallel --parallel-max 6 --config curl.config
+fi
 sha256sum --check --quiet digests
 step fetch
 
-make_repository --pkglist="$WORK/side.packages" "$WORK/side" &
-side=$!
-make_repository --pkglist="$WORK/stable.packages" "$WORK/stable"
-wait "$side"
+if [ -z "$is_warm" ]; then
+  make_repository --pkglist="$WORK/side.packages" "$WORK/side" &
+  side=$!
+  make_repository --pkglist="$WORK/stable.packages" "$WORK/stable"
+  wait "$side"
+  [ -z "${WARM-}" ] || cp -al candidates side stable "$WARM/"
+fi
 step repositories
 
 mkdir -p image/repositories image/home/.config/kiwi image/recipe image/cache image/temporary
@@ -118,8 +141,8 @@ boot() {
   mkfifo "$name.serial"
   (
     isolated qemu-system-x86_64 -M pc -no-user-config -nodefaults -display none -nic none -no-reboot \
-      -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny -accel tcg,thread=multi -cpu max -m 1024 -vga std "$@" \
-      -drive "if=ide,media=cdrom,format=raw,readonly=on,file=$WORK/result/$LABEL.iso" -boot d \
+      -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny -accel tcg,thread=multi -cpu max -m 1024 -vga std "$@" \
+      -drive "if=none,id=medium,format=raw,readonly=on,file=$WORK/result/$LABEL.iso" -device ide-cd,drive=medium,bootindex=0 \
       -chardev "file,id=serial,path=$name.serial" -serial chardev:serial
   ) &
   pid=$!

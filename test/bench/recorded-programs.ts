@@ -1,4 +1,6 @@
 /** The programs of this machine, with a record of what ran from when to when. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { systemClock } from '../../shared/clock/system.ts';
 import type { ProgramRequest, Programs } from '../../shared/programs/programs.ts';
 import { spawnedPrograms } from '../../shared/programs/spawned.ts';
@@ -17,11 +19,20 @@ export interface RecordedPrograms {
   /** In the order of their starts. */
   readonly runs: readonly ProgramRun[];
   forget(): void;
+  /** What the warm solver was told last: its collection, and the question. Never forgotten. */
+  readonly solver: { readonly collection: string; readonly question: string };
 }
 
 export function recordedPrograms(): RecordedPrograms {
   const spawned = spawnedPrograms({ clock: systemClock() });
   const runs: ProgramRun[] = [];
+  const solver = { collection: '', question: '' };
+  /** Its input is a line of JSON, then `solve NUMBER`: the question stands in a file of that number. */
+  const hear = (directory: string, text: string): void => {
+    if (text.startsWith('{')) solver.collection = text;
+    const number = /^solve (\d+)$/m.exec(text)?.[1];
+    if (number !== undefined) solver.question = readFileSync(join(directory, `${number}.json`), 'utf8');
+  };
   const start: Programs['start'] = async (request) => {
     const running = await spawned.start(request);
     const run: ProgramRun = { request, startedAt: performance.now(), endedAt: Number.POSITIVE_INFINITY };
@@ -35,11 +46,19 @@ export function recordedPrograms(): RecordedPrograms {
         run.endedAt = performance.now();
       },
     );
-    return running;
+    if (!request.keepsInput || !request.args.some((argument) => argument.endsWith('/dnf4.py'))) return running;
+    return {
+      ...running,
+      write: (text) => {
+        hear(request.cwd ?? '', text);
+        running.write(text);
+      },
+    };
   };
   return {
     programs: { has: spawned.has, start, run: async (request) => (await start(request)).ended },
     runs,
+    solver,
     forget: () => {
       runs.length = 0;
     },

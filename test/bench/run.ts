@@ -7,12 +7,15 @@ import { overhead } from './overhead.ts';
 import { pipelineEmbedded } from './pipeline-embedded.ts';
 import { packageSearch, resolveCold, resolveWarm } from './resolver.ts';
 import { sideRepoBench } from './side-repo.ts';
+import { smokeLive, twoBuilds } from './smoke-live.ts';
 import { startLatency } from './start-latency.ts';
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
   'pipeline-embedded': pipelineEmbedded,
   'start-latency': startLatency,
   overhead,
+  'smoke-live': smokeLive,
+  'two-builds': twoBuilds,
   'engine-native': () => engineBench('native'),
   'engine-kiwi': () => engineBench('kiwi'),
   // Prints side-repo-plus-one and side-repo-same as well.
