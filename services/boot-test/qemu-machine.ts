@@ -270,10 +270,12 @@ function screenOf(monitor: QmpClient, directory: string): Pick<VirtualMachine, '
   return {
     screenshot: ({ onlyChanged = false } = {}) =>
       inTurn(async () => {
-        await monitor.execute('screendump', { filename: names.screen, format: 'ppm' });
-        const dots = await readOwn(file);
-        if (!hasChanged(before, dots) && onlyChanged) return undefined;
-        before = dots;
+        if (onlyChanged) {
+          await monitor.execute('screendump', { filename: names.screen, format: 'ppm' });
+          const dots = await readOwn(file);
+          if (!hasChanged(before, dots)) return undefined;
+          before = dots;
+        }
         await monitor.execute('screendump', { filename: names.screen, format: 'png' });
         const bytes = await readOwn(file);
         return bytes.subarray(0, pngSignature.length).equals(pngSignature) ? bytes : undefined;

@@ -35,7 +35,8 @@ const reportAfterStateMs = 3000;
 const undecidedStateMs = 30_000;
 /** From an installation's last word until the machine is off. */
 const turnOffMs = 60_000;
-const lookMs = 3000;
+/** A look stops an emulated machine for a moment, and a fast start is over after a few seconds. */
+const lookMs = 5000;
 /** Pictures kept of one machine: the first ones show how far it came, the last is always taken. */
 const picturesMax = 6;
 const pictureBytesMax = 8 * 1024 * 1024;
@@ -239,7 +240,7 @@ async function runMachine(
     });
     const end = await Promise.race([conclusive, machine.ended.then(() => 'turned-off' as const), givingUp]).finally(() => over.abort());
     const { ending, timeoutMs } = typeof end === 'string' ? { ending: end, timeoutMs: clock.now() - startedAt } : end;
-    const screenText = ending === 'turned-off' ? undefined : await machine.screenText();
+    const screenText = ending === 'silent' || ending === 'late' ? await machine.screenText() : undefined;
     const last = ending === 'turned-off' ? undefined : await machine.screenshot();
     if (last) pictures.addLast(last);
     await machine.stop();

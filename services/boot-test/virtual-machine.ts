@@ -29,8 +29,8 @@ export interface VirtualMachine {
    */
   readonly ended: Promise<void>;
   /**
-   * The screen as PNG; undefined where it cannot be had any more. Bounded in time and size. `onlyChanged`: undefined, too, where it differs from the picture before by no more
-   * than a blinking cursor.
+   * The screen as PNG; undefined where it cannot be had any more. Bounded in time and size. `onlyChanged`: undefined, too, where it differs from what the last such look
+   * saw by no more than a blinking cursor.
    */
   screenshot(options?: { readonly onlyChanged?: boolean }): Promise<Uint8Array | undefined>;
   /** What a screen in text mode shows, its lines trimmed; undefined where it cannot be had. Of a screen in graphics mode it is no text. */
