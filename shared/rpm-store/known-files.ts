@@ -31,6 +31,7 @@ export interface KnownFiles {
   verdicts(keyring: string, sha256s: readonly string[]): ReadonlyMap<string, SignatureVerdict>;
   noteVerdicts(keyring: string, verdicts: ReadonlyMap<string, SignatureVerdict>): void;
   pin(sha256s: Iterable<string>): Pin;
+  isPinned(sha256: string): boolean;
   record(sha256: string): FileRecord | undefined;
   note(record: FileRecord): void;
   /**
@@ -110,7 +111,6 @@ export function knownFiles({ files, clock, records: written, journal, bytesMax, 
         buildTimeS: header.buildTimeS,
         isSource: header.isSource,
         climbingPath: climbingPathOf(bytes, ref),
-        repository: earlier?.repository ?? null,
         signers: earlier?.signers ?? {},
       });
       return true;
@@ -176,6 +176,8 @@ export function knownFiles({ files, clock, records: written, journal, bytesMax, 
         note({ ...record, signers: { ...record.signers, [keyring]: verdict.kind === 'signed' ? verdict.key : null } });
       }
     },
+
+    isPinned: (sha256) => pins.has(sha256),
 
     pin: (sha256s) => {
       const mine = new Map<string, number>();

@@ -2,6 +2,7 @@
  * The RPM store on this machine: repositories stand below a directory as trees of hard links, each made once and given its name when it is whole; workspaces see them through a link.
  */
 import { createHash } from 'node:crypto';
+import { lstatSync } from 'node:fs';
 import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
@@ -11,9 +12,11 @@ import { refuseFullDisk } from '../files/disk-full.ts';
 import type { Files } from '../files/files.ts';
 import { forEachParallel } from '../parallel/for-each.ts';
 import { type SharedFlight, sharedFlight } from '../parallel/shared-flight.ts';
+import type { Programs } from '../programs/programs.ts';
 import { fileJournal } from './journal.ts';
 import { knownFiles } from './known-files.ts';
 import { makeRepository } from './make-repository.ts';
+import { type PartFiles, partFiles } from './part-files.ts';
 import { repositoryIdentity } from './repository-note.ts';
 import type { RepositoryFile, RpmStore } from './rpm-store.ts';
 
@@ -63,11 +66,47 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
     return mine;
   };
 
+  const opened = new Map<string, PartFiles>();
+  const partsOf = (toolVersion: string): PartFiles => {
+    const parts = opened.get(toolVersion) ?? partFiles(join(directory, 'metadata'), toolVersion);
+    opened.set(toolVersion, parts);
+    return parts;
+  };
+  let version: Promise<string> | undefined;
+  /** Another createrepo_c would say other things of the same package. */
+  const versionOf = (programs: Programs): Promise<string> => {
+    version ??= programs.run({ command: 'createrepo_c', args: ['--version'], deadlineMs: 60_000 }).then(
+      ({ stdout }) => /Version:\s*([0-9][0-9A-Za-z.]*)/.exec(stdout)?.[1] ?? 'unknown',
+      (error: unknown) => {
+        version = undefined;
+        throw error;
+      },
+    );
+    return version;
+  };
+
   const treeOf = (all: readonly RepositoryFile[]): string => {
     const listed = all.map(({ path, sha256 }) => [path, sha256]).sort(([a = ''], [b = '']) => (a < b ? -1 : 1));
     return createHash('sha256').update(JSON.stringify(listed)).digest('hex');
   };
-  const isThere = async (path: string) => (await lstat(path).catch(() => undefined)) !== undefined;
+  /**
+   * Every name in the tree is one of the stored file's, and there are no others. A file that was harmed and fetched anew is another file under the same digest: a tree that was made before still
+   * has the harmed one.
+   */
+  const isOfStoredFiles = async (tree: string, all: readonly RepositoryFile[]): Promise<boolean> => {
+    const entries = await readdir(tree, { recursive: true, withFileTypes: true }).catch(() => []);
+    if (entries.filter((entry) => !entry.isDirectory()).length !== all.length) return false;
+    const statuses = await files.stats(all.map(({ sha256 }) => contentKey(sha256)));
+    return all.every(({ path, size }, place) => {
+      const found = lstatSync(join(tree, path), { throwIfNoEntry: false });
+      const fingerprint = statuses[place]?.fingerprint;
+      if (found?.isFile() !== true || fingerprint === undefined) return false;
+      // A copy on another file system: no harm to the stored file reaches it.
+      if (!fingerprint.startsWith(`${found.dev}-`)) return found.size === size;
+      // Only its first part: names that come and go change the rest of a file's fingerprint.
+      return fingerprint.startsWith(`${found.dev}-${found.ino}-`);
+    });
+  };
   const rpmsOf = (all: readonly RepositoryFile[]) => all.filter(({ path }) => path.endsWith('.rpm'));
 
   const removeTree = async (name: string): Promise<void> => {
@@ -146,7 +185,10 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
             : sharedFlight(async (signal) => {
                 await underWay?.ended;
                 const keep = (folder: string, all: readonly RepositoryFile[]) => inTurn(() => settle(join(options.workspace.path, folder), treeOf(all), all));
-                return makeRepository(rpms, { files, known, keep }, { ...options, signal }).catch(full);
+                const parts = partsOf(await versionOf(options.programs));
+                // The folder was made here, and nobody else has written to it: no path in it has to be looked through.
+                const place = ({ path, sha256 }: RepositoryFile, folder: string) => files.place(contentKey(sha256), join(options.workspace.path, folder, path));
+                return makeRepository(rpms, { files, known, parts, place, keep }, { ...options, signal }).catch(full);
               }, ending.signal);
         making.set(identity, flight);
         void flight.ended.then(() => {
@@ -168,7 +210,10 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
         await refuseHarmed(all, signal);
         const name = treeOf(all);
         const tree = join(trees, name);
-        if (!(await isThere(tree))) await makeTree(name, all, signal).catch(full);
+        if (!(await isOfStoredFiles(tree, all))) {
+          await removeTree(name);
+          await makeTree(name, all, signal).catch(full);
+        }
         const now = clock.now() / 1000;
         await utimes(tree, now, now);
         await workspace.makeDirectory(dirname(at));
@@ -193,6 +238,9 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
         }
         let bytes = 0;
         for (const sha256 of victims) {
+          // A build may have come for it while trees were removed.
+          if (known.isPinned(sha256)) continue;
+          for (const name of await readdir(join(directory, 'metadata')).catch(() => [])) await partsOf(name).remove(sha256);
           bytes += known.record(sha256)?.size ?? 0;
           await known.remove(sha256);
         }

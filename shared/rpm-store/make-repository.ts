@@ -1,16 +1,22 @@
 /** Makes a repository of stored RPMs in a workspace, with what is known of its packages from repositories that were made before. */
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
 import { SpindleError } from '../build/failure.ts';
+import { readContent } from '../files/content.ts';
 import { contentKey } from '../files/content-ref.ts';
 import type { Files } from '../files/files.ts';
 import { forEachParallel } from '../parallel/for-each.ts';
 import { createRepository } from '../rpm/create-repository.ts';
 import type { KnownFiles } from './known-files.ts';
+import { joinMetadata, type MetadataParts, splitMetadata } from './metadata-parts.ts';
+import type { PartFiles } from './part-files.ts';
 import { recallRepository, rememberRepository, repositoryIdentity } from './repository-note.ts';
 import type { MakeOptions, RepositoryFile } from './rpm-store.ts';
 
 const placedAtOnceMax = 16;
-/** Each costs createrepo_c the reading of its metadata: those that know the most packages. */
-const earlierMax = 8;
+/** Of one metadata file, unpacked. */
+const openBytesMax = 512 * 1024 * 1024;
+const unzip = promisify(gunzip);
 
 /**
  * The stored metadata. `keep`: called with the finished folder of the workspace before anybody is told of the repository.
@@ -21,10 +27,21 @@ export async function makeRepository(
   {
     files,
     known,
+    parts,
+    place: placeOwn,
     keep,
-  }: { readonly files: Files; readonly known: KnownFiles; readonly keep: (folder: string, all: readonly RepositoryFile[]) => Promise<void> },
+  }: {
+    readonly files: Files;
+    readonly known: KnownFiles;
+    /** What createrepo_c said of packages before. Without it all are read. */
+    readonly parts?: PartFiles;
+    /** Puts a file into a folder of the workspace that is there already, at its path below. As the workspace does where left out. */
+    readonly place?: (file: RepositoryFile, folder: string) => Promise<unknown>;
+    readonly keep: (folder: string, all: readonly RepositoryFile[]) => Promise<void>;
+  },
   { programs, workspace, log, signal }: MakeOptions,
 ): Promise<readonly RepositoryFile[]> {
+  const place = placeOwn ?? (({ path, sha256, size }: RepositoryFile, below: string) => workspace.place({ sha256, size }, `${below}/${path}`));
   const identity = repositoryIdentity(rpms);
   const recalled = await recallRepository(files, identity);
   if (recalled) return recalled;
@@ -34,9 +51,12 @@ export async function makeRepository(
     await setTimes(sha256s, files, known, signal);
     const folders = new Set(rpms.map(({ path }) => `${folder}/${path.slice(0, path.lastIndexOf('/'))}`));
     await Promise.all([...folders].map((each) => workspace.makeDirectory(each)));
-    await forEachParallel(rpms, { atOnceMax: placedAtOnceMax, signal }, ({ path, sha256, size }) => workspace.place({ sha256, size }, `${folder}/${path}`));
+    await forEachParallel(rpms, { atOnceMax: placedAtOnceMax, signal }, async (file) => {
+      await place(file, folder);
+    });
   });
-  const earlier = await placeEarlier(sha256s, `${folder}-earlier`, { files, known }, { workspace });
+  const said = (await parts?.read(sha256s)) ?? new Map<string, MetadataParts>();
+  const earlier = await placeEarlier(said, `${folder}-earlier`, { workspace });
   await createRepository({ programs, workspace, directory: folder, revision: '0', packages: rpms.map(({ path }) => path), earlier, log, signal });
   const metadata = await Promise.all(
     (await workspace.list(`${folder}/repodata`)).map(async (name) => ({
@@ -49,10 +69,7 @@ export async function makeRepository(
   }
   await keep(folder, [...rpms, ...metadata]);
   await rememberRepository(files, identity, metadata);
-  for (const sha256 of sha256s) {
-    const record = known.record(sha256);
-    if (record && record.repository !== identity) known.note({ ...record, repository: identity });
-  }
+  if (parts && said.size < sha256s.length) await parts.write(new Map([...(await partsOf(metadata, files))].filter(([sha256]) => !said.has(sha256))));
   return metadata;
 }
 
@@ -68,27 +85,31 @@ async function setTimes(sha256s: readonly string[], files: Files, known: KnownFi
   );
 }
 
-/** Folders in the workspace with the metadata of earlier repositories that know most of these packages. */
+/**
+ * A folder in the workspace with what createrepo_c said before of these very files. It goes by name, size and time, which a copy with another signature may share: it must see nothing of other
+ * files than these.
+ */
 async function placeEarlier(
-  sha256s: readonly string[],
+  said: ReadonlyMap<string, MetadataParts>,
   folder: string,
-  { files, known }: { readonly files: Files; readonly known: KnownFiles },
   { workspace }: Pick<MakeOptions, 'workspace'>,
 ): Promise<readonly string[]> {
-  const counts = new Map<string, number>();
-  for (const sha256 of sha256s) {
-    const identity = known.record(sha256)?.repository;
-    if (identity) counts.set(identity, (counts.get(identity) ?? 0) + 1);
+  if (said.size === 0) return [];
+  for (const [name, text] of Object.entries(joinMetadata([...said.values()]))) await workspace.write(`${folder}/repodata/${name}`, text);
+  return [folder];
+}
+
+/** By digest of the package. Nothing where the metadata cannot be read: then createrepo_c reads the packages again the next time. */
+async function partsOf(metadata: readonly RepositoryFile[], files: Files): Promise<ReadonlyMap<string, MetadataParts>> {
+  const read = async (kind: string): Promise<string> => {
+    const file = metadata.find(({ path }) => path.endsWith(`${kind}.xml.gz`));
+    if (!file) return '';
+    return (await unzip(await readContent(files, file), { maxOutputLength: openBytesMax })).toString('utf8');
+  };
+  try {
+    const [primary, filelists, other] = await Promise.all([read('primary'), read('filelists'), read('other')]);
+    return splitMetadata({ primary, filelists, other });
+  } catch {
+    return new Map();
   }
-  const best = [...counts].sort(([, one], [, other]) => other - one).slice(0, earlierMax);
-  const placed: string[] = [];
-  for (const [identity] of best) {
-    const metadata = await recallRepository(files, identity);
-    if (!metadata) continue;
-    const place = `${folder}-${placed.length}`;
-    await workspace.makeDirectory(`${place}/repodata`);
-    for (const { path, sha256, size } of metadata) await workspace.place({ sha256, size }, `${place}/${path}`);
-    placed.push(place);
-  }
-  return placed;
 }

@@ -18,8 +18,6 @@ const FileRecord = z.object({
   buildTimeS: z.number(),
   isSource: z.boolean(),
   climbingPath: z.string().nullable(),
-  /** The repository that was made with it last: its metadata know the package. */
-  repository: z.string().nullable(),
   /** Keyring → the key that signed it, or null where nobody did. */
   signers: z.record(z.string(), z.string().nullable()),
 });

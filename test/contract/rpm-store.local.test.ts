@@ -2,8 +2,10 @@
 import { spawnSync } from 'node:child_process';
 import { chmod, mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../shared/clock/system.ts';
+import { readContent } from '../../shared/files/content.ts';
 import { contentKey } from '../../shared/files/content-ref.ts';
 import type { Files } from '../../shared/files/files.ts';
 import { localFiles } from '../../shared/files/local.ts';
@@ -150,6 +152,20 @@ describe('on a disk', () => {
     }
     await other.store.check(rpms, never);
     expect(await made(other.setup, other.store, rpms)).toEqual(withKnowledge);
+  });
+
+  test('two files of one package that differ in their content only are not taken for each other', async () => {
+    const { setup, store } = await forTest();
+    const bar = await storedRpm(setup.files, 'bar');
+    const first = await storedRpm(setup.files, 'hello', { payload: 'signed by one key' });
+    const second = await storedRpm(setup.files, 'hello', { payload: 'signed by another' });
+    expect([second.size, second.path, second.sha256 === first.sha256]).toEqual([first.size, first.path, false]);
+    await store.check([bar, first, second], never);
+    await made(setup, store, [bar, first]);
+    const metadata = await made(setup, store, [bar, second]);
+    const primary = metadata.find(({ path }) => path.endsWith('-primary.xml.gz'));
+    const text = gunzipSync(await readContent(setup.files, primary as RepositoryFile)).toString('utf8');
+    expect([text.includes(first.sha256), text.includes(second.sha256)]).toEqual([false, true]);
   });
 
   test('builds that want the same repository at once make it once; a canceled one leaves it to the others', async () => {
