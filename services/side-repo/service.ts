@@ -32,9 +32,10 @@ export const sideRepo = defineStage({
     const pin = context.rpms.pin(resolution.packages.map(({ sha256 }) => sha256));
     let repositories: RepositorySet['repositories'];
     try {
-      await storePackages(resolution.packages, context);
+      const layout = layOut(resolution.packages);
+      await storePackages(resolution, context);
       const signers = await checkSignatures(resolution, releaseOf(resolution, context), workspace, context);
-      repositories = await makeRepositories(resolution, signers, workspace, context);
+      repositories = await makeRepositories(layout, signers, workspace, context);
     } finally {
       pin.release();
     }
@@ -50,7 +51,8 @@ function releaseOf({ release: id }: Resolution, { releases }: StageContext): Rel
 }
 
 /** Afterwards the content store has every package, and each was seen to be the one that was resolved. */
-async function storePackages(packages: readonly ResolvedPackage[], context: StageContext): Promise<void> {
+async function storePackages({ packages, arch }: Resolution, context: StageContext): Promise<void> {
+  for (const rpm of packages) refuseOtherArch(rpm, arch);
   const { rpms, clock, log, progress, signal } = context;
   const bytesTotal = sizeOf(packages);
   const seen = downloadProgress({ packages: packages.length, bytesTotal, now: clock.now, progress, say: (line) => log('side-repo', line) });
@@ -98,6 +100,17 @@ async function fetchMissing(missing: readonly ResolvedPackage[], seen: DownloadP
 
 const refOf = ({ sha256, size }: ResolvedPackage) => ({ sha256, size });
 
+/** What an image takes besides packages of its own architecture and `noarch`. */
+const alsoFor: Readonly<Record<string, readonly string[]>> = { x86_64: ['i386', 'i486', 'i586', 'i686'] };
+
+function refuseOtherArch(rpm: ResolvedPackage, arch: string): void {
+  if (rpm.arch === arch || rpm.arch === 'noarch' || alsoFor[arch]?.includes(rpm.arch)) return;
+  throw new SpindleError(
+    'PACKAGE_REFUSED',
+    `${rpm.nevra.slice(0, 300)} is for another architecture than the image, which is for ${arch}; leave the package out`,
+  );
+}
+
 /** The header has the last word on what a file is: it must be the resolved package, and must not reach out of the system that it is installed into. */
 function refuseOther(rpm: ResolvedPackage, { nevra, isSource, climbingPath }: KnownRpm): void {
   if (isSource || nevra !== formatNevra(rpm)) {
@@ -117,13 +130,12 @@ function refuseOther(rpm: ResolvedPackage, { nevra, isSource, climbingPath }: Kn
 const sizeOf = (packages: readonly ResolvedPackage[]) => packages.reduce((sum, { size }) => sum + size, 0);
 
 async function makeRepositories(
-  resolution: Resolution,
+  layout: ReturnType<typeof layOut>,
   signers: ReadonlyMap<string, string | null>,
   workspace: Workspace,
   { rpms, programs, log, progress, signal }: StageContext,
 ): Promise<RepositorySet['repositories']> {
   progress(0, 0, 'making repository metadata');
-  const layout = layOut(resolution.packages);
   const made: RepositorySet['repositories'] = [];
   await forEachParallel(layout, { atOnceMax: layout.length, signal }, async ({ id, packages }, taskSignal, index) => {
     const placed = packages.map(({ path, package: { sha256, size } }) => ({ path, sha256, size }));

@@ -69,7 +69,7 @@ export const failureKinds = {
   PACKAGE_UNREACHABLE: operator('remote', 'An RPM could not be downloaded.'),
   PACKAGE_DIGEST_MISMATCH: operator('remote', 'A downloaded RPM is not the one that the metadata or Koji names.'),
   PACKAGE_MISMATCH: operator('remote', 'The header of an RPM names another package than was resolved.'),
-  PACKAGE_REFUSED: requester('A package has files with paths that leave the system which it is installed into.'),
+  PACKAGE_REFUSED: requester('A package has files with paths that leave the system which it is installed into, or is for another architecture than the image.'),
   REPOSITORY_METADATA_FAILED: operator('local', 'createrepo_c failed.'),
   // Images
   ENGINE_FAILED: operator('never', 'The image tool ended with an error; its last relevant lines are the message.'),
