@@ -24,6 +24,8 @@ interface Subscriber {
 
 export interface BusWatcher {
   published(message: Message, process: SimulatedProcess): void;
+  /** The same delivery is named when it is acknowledged. */
+  handedOut(delivery: Delivery): void;
   acknowledged(delivery: Delivery, process: SimulatedProcess, othersInHand: number): Promise<void>;
 }
 
@@ -84,6 +86,7 @@ export function simulatedBus(options: {
     nextTag += 1;
     subscriber.inHand.set(tag, { queue, queued });
     const delivery: Delivery = { ...queued.message, queue, redelivered: queued.redelivered };
+    watcher.handedOut(delivery);
     if (faults.strikes('channel lost')) {
       clock.after(between(1, 20_000), () => {
         if (subscriber.inHand.delete(tag)) enqueue(queue, { ...queued, redelivered: true }, 1);

@@ -14,6 +14,7 @@ interface Invariants {
   committed(process: SimulatedProcess, before: Build | undefined, after: Build): void;
   announced(process: SimulatedProcess, worker: Worker): void;
   published(message: Message): void;
+  handedOut(delivery: BusDelivery, buildId: string): void;
   acknowledged(delivery: BusDelivery, process: SimulatedProcess, build: Build | undefined, othersInHand: number, now: number): void;
   atEnd(world: EndOfWorld): void;
   readonly violations: readonly string[];
@@ -39,6 +40,9 @@ export function watchInvariants(nowMs: () => number): Invariants {
   const claimants = new Map<string, string>();
   /** Who ever held which stage of which build: what becomes of a lost claim is the reconciler's to know, however late its former holder acknowledges. */
   const holders = new Set<string>();
+  /** How often the reconciler took each build up again; and how often it had when a copy of an event was handed out. A copy that is older than the last time is the reconciler's to answer for. */
+  const relays = new Map<string, number>();
+  const relaysBefore = new WeakMap<BusDelivery, number>();
   /** Workers that have said so. */
   const notTaking = new Set<string>();
   const moves = new Set<string>();
@@ -80,6 +84,7 @@ export function watchInvariants(nowMs: () => number): Invariants {
         holders.add(`${process.name} ${after.id} ${after.state}`);
         check(!notTaking.has(process.name), () => `${process.name} began ${after.id}, though it had said that it takes nothing new`);
       }
+      if (after.relays > before.relays) relays.set(after.id, (relays.get(after.id) ?? 0) + 1);
       if (isEnded(before.state))
         check(after.state === before.state || after.state === 'expired', () => `${process.name} turned ${before.id} from ${before.state} to ${after.state}`);
       if (before.state !== after.state) {
@@ -108,6 +113,9 @@ export function watchInvariants(nowMs: () => number): Invariants {
     published: (message) => {
       check(outbox.has(message.id), () => `event ${message.routingKey} was published, but never committed`);
     },
+    handedOut: (delivery, buildId) => {
+      relaysBefore.set(delivery, relays.get(buildId) ?? 0);
+    },
     acknowledged: (delivery, process, build, othersInHand, now) => {
       const stage = delivery.queue.slice(0, delivery.queue.indexOf('.'));
       if (!build || stage === 'notifier') {
@@ -120,8 +128,7 @@ export function watchInvariants(nowMs: () => number): Invariants {
         drivingEvent(build)?.event.id !== delivery.id ||
         hasLiveClaim(build, now) ||
         build.retryAt !== null ||
-        // A copy that came before the retry was due may be acknowledged after the reconciler has sent the next one, which it watches over.
-        build.relays > 0 ||
+        (relays.get(build.id) ?? 0) > (relaysBefore.get(delivery) ?? Number.POSITIVE_INFINITY) ||
         holders.has(`${process.name} ${build.id} ${build.state}`) ||
         (build.wakeAt ?? Number.POSITIVE_INFINITY) <= now;
       check(isAccountedFor || othersInHand > 0, () => `${delivery.routingKey} of ${build.id} was acknowledged, but the store knows nothing of its outcome`);

@@ -100,6 +100,7 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
   const latest = new Map<string, Build>();
   const latestWorkers = new Map<string, string>();
 
+  const subjectOf = ({ body }: { readonly body: string }) => (JSON.parse(body) as { subject: string }).subject;
   const broker = simulatedBus({
     clock,
     random: seededRandom(seed, 'bus'),
@@ -109,8 +110,9 @@ export async function simulate(seed: number, plan?: PlannedCrash): Promise<Simul
         note(`${process.name} publishes ${message.routingKey} ${message.id.slice(0, 8)}`);
         invariants.published(message);
       },
+      handedOut: (delivery) => invariants.handedOut(delivery, subjectOf(delivery)),
       acknowledged: async (delivery, process, othersInHand) => {
-        const subject = (JSON.parse(delivery.body) as { subject: string }).subject;
+        const subject = subjectOf(delivery);
         note(`${process.name} acknowledges ${delivery.routingKey} of ${subject.slice(-6)}`);
         invariants.acknowledged(delivery, process, latest.get(subject), othersInHand, clock.now());
       },
