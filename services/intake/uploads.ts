@@ -5,6 +5,7 @@ import type { Build } from '../../shared/build/build.ts';
 import { SpindleError } from '../../shared/build/failure.ts';
 import { type Clock, isoTime } from '../../shared/clock/clock.ts';
 import { contentKey } from '../../shared/files/content-ref.ts';
+import { isFullDisk } from '../../shared/files/disk-full.ts';
 import type { Files } from '../../shared/files/files.ts';
 import type { Log } from '../../shared/log/log.ts';
 import type { Programs } from '../../shared/programs/programs.ts';
@@ -292,10 +293,7 @@ async function settled<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> 
 const tooLarge = ({ fileBytesMax }: UploadLimits) => new Problem('RPM_TOO_LARGE', `one RPM may have at most ${fileBytesMax} bytes here`);
 
 function asFull(error: unknown): unknown {
-  const { code } = error as NodeJS.ErrnoException;
-  return code === 'ENOSPC' || code === 'EDQUOT'
-    ? new SpindleError('DISK_FULL', 'no space is left for the upload; the operator has to free some', { cause: error })
-    : error;
+  return isFullDisk(error) ? new SpindleError('DISK_FULL', 'no space is left for the upload; the operator has to free some', { cause: error }) : error;
 }
 
 export interface UploadSweep {

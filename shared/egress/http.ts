@@ -7,6 +7,7 @@ import { isIP } from 'node:net';
 import type { Readable } from 'node:stream';
 import { Agent, buildConnector, type Dispatcher } from 'undici';
 import { SpindleError } from '../build/failure.ts';
+import { isFullDisk } from '../files/disk-full.ts';
 import { slots } from '../parallel/slots.ts';
 import { addressPolicy } from './address-policy.ts';
 import type { DownloadAnswer, DownloadRequest, Egress, EgressAnswer, EgressRequest } from './egress.ts';
@@ -375,17 +376,15 @@ function remoteError(error: unknown, hop: Hop, timedOutAfterMs: number | undefin
   if (timedOutAfterMs !== undefined)
     return new SpindleError('REMOTE_UNREACHABLE', `${where} was not answered in full within ${timedOutAfterMs / 1000} s`, { cause: error });
   const { code = '', message = String(error) } = error as { readonly code?: string; readonly message?: string };
-  if (isDiskFull(code)) return diskFull(error, `what ${where} answers`);
+  if (isFullDisk(error)) return diskFull(error, `what ${where} answers`);
   // The file's own troubles are not the remote's.
   if (['EEXIST', 'ENOENT', 'ENOTDIR', 'EACCES', 'EROFS', 'EIO', 'EMFILE'].includes(code)) return error;
   return new SpindleError('REMOTE_UNREACHABLE', `${where}: ${reasons[code] ?? message} ${code ? `(${code})` : ''}`.trim(), { cause: error });
 }
 
-const isDiskFull = (code: string | undefined) => code === 'ENOSPC' || code === 'EDQUOT';
-
 /** The same error, unless it says that the disk is full. */
 function diskFull(error: unknown, what: string): unknown {
-  if (!isDiskFull((error as { readonly code?: string }).code)) return error;
+  if (!isFullDisk(error)) return error;
   return new SpindleError('DISK_FULL', `no space was left to store ${what}; free some on that file system`, { cause: error });
 }
 

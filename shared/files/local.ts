@@ -4,6 +4,7 @@ import { type BigIntStats, constants, lstatSync } from 'node:fs';
 import { chmod, copyFile, type FileHandle, link, lstat, mkdir, open, readdir, rename, unlink, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
+import { fullDisk, isFullDisk } from './disk-full.ts';
 import { checkFileKey, checkFilePrefix, cutRange } from './file-key.ts';
 import type { FileKey, FileSource, FileStatus, Files } from './files.ts';
 
@@ -484,7 +485,7 @@ function missing(error: unknown): undefined {
 function asSpindleError(error: unknown, doing: string): unknown {
   const code = codeOf(error);
   if (error instanceof SpindleError || code === undefined || !/^E[A-Z0-9]+$/.test(code)) return error;
-  if (code === 'ENOSPC' || code === 'EDQUOT') return new SpindleError('DISK_FULL', `${doing} failed: no space is left; free some`, { cause: error });
+  if (isFullDisk(error)) return fullDisk(error, doing);
   if (code === 'EEXIST' || code === 'EISDIR' || code === 'ENOTDIR' || code === 'ENOTEMPTY') {
     return new SpindleError('PATH_REFUSED', `${doing} failed: another file or folder has that name (${code})`, { cause: error });
   }
