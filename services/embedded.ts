@@ -1,11 +1,11 @@
 /** The whole service in one process on the embedded adapters: `npm start`. Importing it starts nothing; running it does. */
-import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { pathToFileURL } from 'node:url';
 import { type Build, buildCollection } from '../shared/build/build.ts';
 import { SpindleError } from '../shared/build/failure.ts';
 import type { SingleBuildRequest } from '../shared/build/request.ts';
 import { buildStates } from '../shared/build/states.ts';
+import { spindleVersion } from '../shared/build/version.ts';
 import { buildLogs } from '../shared/build-log/build-log.ts';
 import { pipelineTopology, stageQueue } from '../shared/bus/topology.ts';
 import { type Config, ConfigProblem, readConfig, withPort } from '../shared/config/config.ts';
@@ -50,12 +50,6 @@ export interface EmbeddedService {
 /** Names this process in claims. */
 const worker = 'embedded';
 const hostArch = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
-const version = (JSON.parse(readFileSync(packageFile(), 'utf8')) as { version: string }).version;
-
-/** Beside the sources, or one level up where this runs from dist/. */
-function packageFile(): URL {
-  return new URL(import.meta.url.includes('/dist/') ? '../../package.json' : '../package.json', import.meta.url);
-}
 
 /**
  * Starts everything in order, and undoes what was started where a part fails. Rejects with STATE_DIR_LOCKED where another process has the state directory.
@@ -78,7 +72,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   const site = loaded.needs.includes('SAMPLE_SITE') ? await openSampleSite(config, life) : undefined;
   const releases = loaded.fill(site ? { SAMPLE_SITE: site.url } : {});
   const allow = [...config.egressAllow, ...(site ? [new URL(site.url).host] : [])];
-  const adapters = await openAdapters(config, life, { clock, programs, logger, worker, version, allow });
+  const adapters = await openAdapters(config, life, { clock, programs, logger, worker, allow });
   const { store, bus, files, mail, workspaces, egress, downloads, rpms, solver } = adapters;
   // From here on the state directory is ours alone.
   const sampleReady = site ? prepareSample(config, site, programs, life, logger) : undefined;
@@ -122,7 +116,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
         engines: imageEngines,
         runtime,
         workers,
-        facts: { ...(await hostFacts()), version, arch: hostArch, slots: config.builderSlots },
+        facts: { ...(await hostFacts()), version: spindleVersion, arch: hostArch, slots: config.builderSlots },
         freeBytes: () => freeBytes(config.stateDir),
       });
       life.add(stage.name, () => node.stop());
@@ -186,7 +180,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     await opened;
     await scheduler?.stop();
   });
-  logger.info({ url, version }, 'spindle is ready');
+  logger.info({ url, version: spindleVersion }, 'spindle is ready');
   return { url, stop: () => life.stop() };
 }
 

@@ -33,7 +33,7 @@ export interface SideRepoOrder {
   readonly signal: AbortSignal;
 }
 
-interface MadeSideRepo {
+export interface MadeSideRepo {
   readonly arch: string;
   /** Absolute. */
   readonly directory: string;
@@ -55,7 +55,6 @@ export type SideRepoOutcome =
   /** Something else is. */
   | { readonly outcome: 'failed'; readonly code: string; readonly message: string; readonly details: readonly string[] };
 
-const version = '0';
 /** Nothing is installed here, so no code of any package runs. */
 const untrustedCode = { kickstartScripts: true, rpms: true };
 
@@ -83,7 +82,7 @@ export async function createSideRepository(order: SideRepoOrder): Promise<SideRe
     const taken = await whyTaken(order.directory);
     if (taken !== undefined) return { outcome: 'unusable', message: taken };
     const allow = [...config.egressAllow, ...(site ? [new URL(site.url).host] : [])];
-    const adapters = await openAdapters(config, life, { clock, programs, logger, worker: 'side-repo-create', version, allow });
+    const adapters = await openAdapters(config, life, { clock, programs, logger, worker: 'side-repo-create', allow });
     if (site) await prepareSample(config, site, programs, life, logger);
     await adapters.workspaces.sweep();
     workspace = await adapters.workspaces.create('side-repo-create');

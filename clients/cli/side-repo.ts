@@ -1,35 +1,15 @@
 /** `spindle side-repo create`: what the command takes and shows. The work is done by whoever the program's entry hands in; no service is asked. Pure. */
+import type { MadeSideRepo, SideRepoOrder, SideRepoOutcome } from '../../services/side-repo-create.ts';
 import { parseNvr } from '../../shared/fedora/nvr.ts';
 import { UsageError } from './outcome.ts';
 import { table } from './terminal.ts';
 
-interface SideRepoOrder {
-  readonly request: unknown;
-  readonly directory: string;
-  readonly cacheDirectory: string;
-  readonly environment: Readonly<Record<string, string | undefined>>;
-  readonly onLine: (line: string) => void;
-}
+/** The program's entry ends it by a signal of its own. */
+export type CreateSideRepository = (order: Omit<SideRepoOrder, 'signal'>) => Promise<SideRepoOutcome>;
 
-interface MadeSideRepo {
-  readonly arch: string;
-  readonly directory: string;
-  readonly packages: readonly { readonly nevra: string; readonly repository: string; readonly because: string }[];
-  readonly warnings: readonly string[];
-}
-
-type SideRepoOutcome =
-  | { readonly outcome: 'made'; readonly repositories: readonly MadeSideRepo[] }
-  | {
-      readonly outcome: 'refused';
-      readonly code: string;
-      readonly message: string;
-      readonly errors: readonly { readonly field: string; readonly message: string }[];
-    }
-  | { readonly outcome: 'unusable'; readonly message: string }
-  | { readonly outcome: 'failed'; readonly code: string; readonly message: string; readonly details: readonly string[] };
-
-export type CreateSideRepository = (order: SideRepoOrder) => Promise<SideRepoOutcome>;
+type ShownSideRepo = Pick<MadeSideRepo, 'arch' | 'directory' | 'warnings'> & {
+  readonly packages: readonly Pick<MadeSideRepo['packages'][number], 'nevra' | 'repository' | 'because'>[];
+};
 
 /** `XDG_CACHE_HOME`, or what stands for it. Throws a UsageError where neither it nor HOME is set. */
 export function defaultCacheDirectory(environment: Readonly<Record<string, string | undefined>>): string {
@@ -67,7 +47,7 @@ export function requestOfFile(content: unknown, given: { readonly release?: stri
   return { ...more, packages, sources };
 }
 
-export function shownSideRepos(repositories: readonly MadeSideRepo[]): string {
+export function shownSideRepos(repositories: readonly ShownSideRepo[]): string {
   return repositories
     .map(({ arch, directory, packages, warnings }) =>
       [

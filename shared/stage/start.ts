@@ -1,6 +1,7 @@
 /** Turns the settings into adapters: the only file of the service that picks them. */
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { spindleVersion } from '../build/version.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { DeadLetter } from '../bus/dead-letter.ts';
 import { deadLetterCollection } from '../bus/dead-letter-collection.ts';
@@ -63,7 +64,6 @@ export async function openAdapters(
     readonly programs: Programs;
     readonly logger: Log;
     readonly worker: string;
-    readonly version: string;
     readonly allow: readonly string[];
   },
 ): Promise<Adapters> {
@@ -87,7 +87,7 @@ export async function openAdapters(
     onHandlerError: (error, delivery) => logger.warn({ err: error, queue: delivery.queue, messageId: delivery.id }, 'a message is handed out again'),
   });
   life.add('bus', () => bus.close());
-  const egress = httpEgress({ userAgent: `Spindle/${options.version} (on-demand Fedora image builds)`, allow: options.allow });
+  const egress = httpEgress({ userAgent: `Spindle/${spindleVersion} (on-demand Fedora image builds)`, allow: options.allow });
   life.add('egress', () => egress.close());
   const partials = localPartialFiles({ directory: join(config.stateDir, 'downloads'), clock });
   const rpms = await localRpmStore({
