@@ -1,7 +1,7 @@
 /** The workspace port on a local directory: one folder a run, unmounted and removed at its end, whatever the tools left in it. */
 import type { Stats } from 'node:fs';
 import { constants } from 'node:fs';
-import { lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, statfs, utimes, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
 import { storeLocalFile } from '../files/content.ts';
@@ -130,10 +130,6 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
       if (stats.size !== ref.size) {
         throw new SpindleError('FILE_CORRUPT', `stored file sha256:${ref.sha256} has ${stats.size} bytes instead of ${ref.size}`);
       }
-    },
-    setModified: async (relative, seconds) => {
-      if (!(await look(relative))) throw missing(relative);
-      await utimes(await inside(relative), seconds, seconds);
     },
     store: async (relative, signal) => {
       if (!(await look(relative))) throw missing(relative);

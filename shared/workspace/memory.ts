@@ -112,9 +112,6 @@ function memoryWorkspace(path: string, held: Map<string, Uint8Array>, files: Fil
       const bytes = await readContent(files, ref);
       held.set(name, bytes);
     },
-    setModified: async (relative) => {
-      get(relative);
-    },
     store: async (relative, signal) => {
       signal?.throwIfAborted();
       return storeContent(files, get(relative));

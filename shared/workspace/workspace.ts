@@ -19,8 +19,6 @@ export interface Workspace {
   remove(relative: string): Promise<void>;
   /** Puts a stored file here, by hard link where possible: it must not be written to. */
   place(ref: FileRef, relative: string): Promise<void>;
-  /** Sets a file's time of last change, in seconds since 1970. Of a placed file the stored one may get it too. */
-  setModified(relative: string, seconds: number): Promise<void>;
   /** Stores a file of this workspace by its content. It must not be written to afterwards. */
   store(relative: string, signal?: AbortSignal): Promise<FileRef>;
   /** Bytes that can still be written on the file system of this directory. */
