@@ -33,7 +33,8 @@ export interface LocalRpmStoreOptions {
 }
 
 const full = refuseFullDisk('making a repository');
-const treePattern = /^[0-9a-f]{64}$/;
+/** Names of trees, and packages in them. */
+const digestPattern = /^[0-9a-f]{64}$/;
 const newPrefix = 'new-';
 /** Beside each tree: whose links stand in it. */
 const listSuffix = '.files';
@@ -109,9 +110,14 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
   };
   const rpmsOf = (all: readonly RepositoryFile[]) => all.filter(({ path }) => path.endsWith('.rpm'));
 
-  const removeTree = async (name: string): Promise<void> => {
+  /** Digests of the packages whose links stand in a tree. */
+  const heldBy = async (name: string): Promise<readonly string[]> => {
     const listed = await readFile(join(trees, `${name}${listSuffix}`), 'utf8').catch(() => '');
-    const sha256s = listed.split('\n').filter((line) => /^[0-9a-f]{64}$/.test(line));
+    return listed.split('\n').filter((line) => digestPattern.test(line));
+  };
+
+  const removeTree = async (name: string): Promise<void> => {
+    const sha256s = await heldBy(name);
     // First under a name that nobody shows: a half removed tree must not be used.
     const dying = join(trees, `${newPrefix}gone-${name}`);
     await rename(join(trees, name), dying).catch(() => {});
@@ -226,21 +232,21 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
         const going = new Set(victims);
         const standing: { readonly name: string; readonly shownAt: number; readonly holds: readonly string[] }[] = [];
         for (const name of await readdir(trees)) {
-          if (!treePattern.test(name)) continue;
-          const listed = await readFile(join(trees, `${name}${listSuffix}`), 'utf8').catch(() => '');
+          if (!digestPattern.test(name)) continue;
           const stats = await lstat(join(trees, name)).catch(() => undefined);
-          standing.push({ name, shownAt: stats?.mtimeMs ?? 0, holds: listed.split('\n').filter((line) => line !== '') });
+          standing.push({ name, shownAt: stats?.mtimeMs ?? 0, holds: await heldBy(name) });
         }
         const isNeeded = (holds: readonly string[]) => holds.length > 0 && holds.every((sha256) => inUse.has(sha256));
         const spare = standing.filter(({ holds }) => !isNeeded(holds)).sort((a, b) => b.shownAt - a.shownAt);
         for (const [place, { name, holds }] of spare.entries()) {
           if (place >= treesMax || holds.some((sha256) => going.has(sha256))) await removeTree(name);
         }
+        const toolVersions = victims.length > 0 ? await readdir(join(directory, 'metadata')).catch(() => []) : [];
         let bytes = 0;
         for (const sha256 of victims) {
           // A build may have come for it while trees were removed.
           if (known.isPinned(sha256)) continue;
-          for (const name of await readdir(join(directory, 'metadata')).catch(() => [])) await partsOf(name).remove(sha256);
+          for (const name of toolVersions) await partsOf(name).remove(sha256);
           bytes += known.record(sha256)?.size ?? 0;
           await known.remove(sha256);
         }
