@@ -9,16 +9,18 @@ import { BuildRequest, type SingleBuildRequest, splitRequest } from '../../share
 import { systemClock } from '../../shared/clock/system.ts';
 import { localPartialFiles } from '../../shared/downloads/local.ts';
 import { simulatedEgress } from '../../shared/egress/simulated.ts';
+import { formatNevra } from '../../shared/fedora/nvr.ts';
 import { storeContent } from '../../shared/files/content.ts';
 import { contentKey } from '../../shared/files/content-ref.ts';
 import { localFiles } from '../../shared/files/local.ts';
 import { spawnedPrograms } from '../../shared/programs/spawned.ts';
 import { Release } from '../../shared/releases/releases.ts';
-import type { Resolution } from '../../shared/resolution/resolution.ts';
+import type { Resolution, ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { localRpmStore } from '../../shared/rpm-store/local.ts';
 import { localWorkspaces } from '../../shared/workspace/local.ts';
+import { resolutionWith } from '../support/resolutions.ts';
 import { tempDirectory } from '../support/temp-directory.ts';
 import { figureOf, print } from './figure.ts';
 import { type BenchRpm, benchRpms } from './rpm-set.ts';
@@ -126,31 +128,19 @@ export async function sideRepoBench(): Promise<void> {
 }
 
 function resolutionOf(set: readonly BenchRpm[]): Resolution {
-  return {
-    version: 1,
-    release: 'bench',
-    arch: 'x86_64',
-    packages: set.map(({ name, epoch, version, release, arch, sha256, size }) => ({
-      ...{
-        name,
-        epoch,
-        version,
-        release,
-        arch,
-        sha256,
-        size,
-        nevra: `${name}-${version}-${release}.${arch}`,
-        from: 'side',
-        repository: 'bench',
-        role: 'stable',
-      },
-      ...{ because: 'bench', urls: ['http://bench.example/x'], installedSize: size, sigkey: null, stored: false },
-    })),
-    requested: [],
-    roots: [],
-    repositories: [],
-    warnings: [],
-    downloadBytes: 0,
-    installedBytes: 0,
-  } as Resolution;
+  const packages = set.map(
+    ({ path: _, ...rpm }): ResolvedPackage => ({
+      ...rpm,
+      nevra: formatNevra(rpm),
+      from: 'side',
+      repository: 'bench',
+      role: 'stable',
+      because: 'bench',
+      urls: ['http://bench.example/x'],
+      installedSize: rpm.size,
+      sigkey: null,
+      stored: false,
+    }),
+  );
+  return resolutionWith(packages, 'bench');
 }

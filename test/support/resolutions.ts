@@ -3,6 +3,22 @@ import { parseNevra, rpmFileName } from '../../shared/fedora/nvr.ts';
 import type { RepositorySet, Resolution, ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import { rpmFile } from './rpm-file.ts';
 
+/** A resolution of these packages, with nothing else in it. */
+export function resolutionWith(packages: readonly ResolvedPackage[], release: string): Resolution {
+  return {
+    version: 1,
+    release,
+    arch: 'x86_64',
+    packages: [...packages],
+    requested: [],
+    roots: [],
+    repositories: [],
+    warnings: [],
+    downloadBytes: 0,
+    installedBytes: 0,
+  };
+}
+
 /** `side`: NEVRAs that come from the side repository and were asked for; the others come from the stable one. */
 export function resolutionOf(stable: readonly string[], side: readonly string[] = [], change: Partial<Resolution> = {}): Resolution {
   const resolved = (text: string, from: 'stable' | 'side'): ResolvedPackage => {
@@ -25,16 +41,13 @@ export function resolutionOf(stable: readonly string[], side: readonly string[] 
   };
   const packages = [...stable.map((text) => resolved(text, 'stable')), ...side.map((text) => resolved(text, 'side'))];
   return {
-    version: 1,
-    release: 'sample',
-    arch: 'x86_64',
-    packages: packages.sort((a, b) => (a.nevra < b.nevra ? -1 : 1)),
+    ...resolutionWith(
+      packages.sort((a, b) => (a.nevra < b.nevra ? -1 : 1)),
+      'sample',
+    ),
     requested: [...side],
     roots: ['hello'],
     repositories: [{ id: 'sample', role: 'stable', revision: '1700000000' }],
-    warnings: [],
-    downloadBytes: 0,
-    installedBytes: 0,
     ...change,
   };
 }

@@ -14,13 +14,14 @@ import type { Files } from '../../shared/files/files.ts';
 import { localFiles } from '../../shared/files/local.ts';
 import { spawnedPrograms } from '../../shared/programs/spawned.ts';
 import { Release } from '../../shared/releases/releases.ts';
-import { RepositorySet, type Resolution, type ResolvedPackage } from '../../shared/resolution/resolution.ts';
+import { RepositorySet, type ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { localRpmStore } from '../../shared/rpm-store/local.ts';
 import type { RpmStore } from '../../shared/rpm-store/rpm-store.ts';
 import type { EventOf, StageContext } from '../../shared/stage/stage.ts';
 import { localWorkspaces } from '../../shared/workspace/local.ts';
+import { resolutionWith } from './resolutions.ts';
 import { type StaticServer, staticServer } from './static-server.ts';
 
 export interface SideRepoWorld {
@@ -101,18 +102,7 @@ export async function sideRepoWorld(directory: string, given: { readonly bytesMa
       };
     },
     run: async (packages) => {
-      const resolution: Resolution = {
-        version: 1,
-        release: 'trouble',
-        arch: 'x86_64',
-        packages: [...packages],
-        requested: [],
-        roots: [],
-        repositories: [],
-        warnings: [],
-        downloadBytes: 0,
-        installedBytes: 0,
-      };
+      const resolution = resolutionWith(packages, 'trouble');
       const data = { arch: 'x86_64', imageType: 'live', engine: 'kiwi', resolution: await storeContent(files, JSON.stringify(resolution)) };
       const workspace = await workspaces.create('side-repo');
       const context: StageContext = {

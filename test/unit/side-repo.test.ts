@@ -8,8 +8,9 @@ import { readContentText, storeContent } from '../../shared/files/content.ts';
 import type { FileRef } from '../../shared/files/content-ref.ts';
 import { contentKey } from '../../shared/files/content-ref.ts';
 import { simulatedPrograms } from '../../shared/programs/simulated.ts';
-import { RepositorySet, type Resolution, type ResolvedPackage } from '../../shared/resolution/resolution.ts';
+import { RepositorySet, type ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import type { EventOf } from '../../shared/stage/stage.ts';
+import { resolutionWith } from '../support/resolutions.ts';
 import { rpmFile } from '../support/rpm-file.ts';
 import { mirrors, simulatedRpmTools } from '../support/simulated-fedora.ts';
 import { type StageWorld, type StageWorldOptions, stageWorld } from '../support/stage-context.ts';
@@ -46,18 +47,7 @@ async function prepare(
   options: StageWorldOptions = {},
 ): Promise<{ readonly world: StageWorld; run(): Promise<FileRef> }> {
   const world = await stageWorld(options);
-  const resolution: Resolution = {
-    version: 1,
-    release: 'simulated',
-    arch: 'x86_64',
-    packages: [...packages],
-    requested: [],
-    roots: [],
-    repositories: [],
-    warnings: [],
-    downloadBytes: 0,
-    installedBytes: 0,
-  };
+  const resolution = resolutionWith(packages, 'simulated');
   const data = { arch: 'x86_64', imageType: 'live', engine: 'kiwi', resolution: await storeContent(world.files, JSON.stringify(resolution)) } as const;
   const run = async () => {
     const emitted = [await sideRepo.handle({ data } as EventOf<typeof sideRepo.consumes>, world.context)].flat()[0] as {
