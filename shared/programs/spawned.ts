@@ -25,6 +25,8 @@ const systemPath = '/usr/sbin:/usr/bin:/sbin:/bin';
 const outputBytesDefault = 1024 * 1024;
 /** A process that is in the kernel's hands may take a while to go after SIGKILL; after this we say so instead of waiting for ever. */
 const goneWithinMs = 30_000;
+/** Between two SIGTERMs to a tool in namespaces. */
+const askAgainMs = 250;
 /** How long output is still read after the tool has gone: somebody outside its group may hold the pipe open. */
 const drainMs = 1000;
 
@@ -188,7 +190,7 @@ function launch(
         await woken;
         forgetDeadline();
         request.signal?.removeEventListener('abort', abort);
-        await endGroup(child, pid, { clock, killAfterMs, command: request.command });
+        await endGroup(child, pid, { clock, killAfterMs, command: request.command, isolation: request.isolation ?? 'host' });
         if (!(await within(clock, drainMs, closed))) {
           child.stdout?.destroy();
           child.stderr?.destroy();
@@ -232,22 +234,36 @@ function outcome(child: ChildProcess, isolation: NonNullable<ProgramRequest['iso
 async function endGroup(
   child: ChildProcess,
   pgid: number,
-  { clock, killAfterMs, command }: { readonly clock: Clock; readonly killAfterMs: number; readonly command: string },
+  {
+    clock,
+    killAfterMs,
+    command,
+    isolation,
+  }: { readonly clock: Clock; readonly killAfterMs: number; readonly command: string; readonly isolation: NonNullable<ProgramRequest['isolation']> },
 ): Promise<void> {
   const isGone = async () => (child.exitCode !== null || child.signalCode !== null) && !(await groupLives(pgid));
-  const goneBy = async (deadlineAt: number): Promise<boolean> => {
+  const goneBy = async (deadlineAt: number, ask?: () => void): Promise<boolean> => {
+    let askAt = clock.now() + askAgainMs;
     for (let pauseMs = 2; ; pauseMs = Math.min(50, pauseMs * 2)) {
       if (await isGone()) return true;
       const left = deadlineAt - clock.now();
       if (left <= 0) return false;
+      if (ask && clock.now() >= askAt) {
+        ask();
+        askAt = clock.now() + askAgainMs;
+      }
       await clock.sleep(Math.min(pauseMs, left));
     }
   };
   if (await isGone()) return;
-  signalGroup(pgid, 'SIGTERM');
-  // A stopped process acts on SIGTERM only once it goes on.
-  signalGroup(pgid, 'SIGCONT');
-  if (await goneBy(clock.now() + killAfterMs)) return;
+  const ask = () => {
+    signalGroup(pgid, 'SIGTERM');
+    // A stopped process acts on SIGTERM only once it goes on.
+    signalGroup(pgid, 'SIGCONT');
+  };
+  ask();
+  // Asked again where namespaces are: their first process has no ears for SIGTERM until its guard has put them on.
+  if (await goneBy(clock.now() + killAfterMs, isolation === 'host' ? undefined : ask)) return;
   signalGroup(pgid, 'SIGKILL');
   if (await goneBy(clock.now() + goneWithinMs)) return;
   throw new SpindleError(

@@ -111,6 +111,19 @@ describe.each(isolations.filter((isolation) => isolation !== 'host'))('spawned i
     expect(await alive(time)).toEqual([]);
   });
 
+  it('is ended at once also while its guards still start', async () => {
+    const slow: number[] = [];
+    // In one of ten runs SIGTERM came before anybody in the namespace heard it, and the run took all its time to SIGKILL.
+    for (let delayMs = 0; delayMs < 40; delayMs += 1) {
+      const running = await spawnedPrograms({ killAfterMs: 20_000 }).start({ command: 'sleep', args: [uniqueSleep()], isolation, deadlineMs: 20_000 });
+      await new Promise((resolve) => setTimeout(resolve, delayMs % 8));
+      const startedAt = Date.now();
+      await running.stop();
+      if (Date.now() - startedAt > 5000) slow.push(delayMs);
+    }
+    expect(slow).toEqual([]);
+  });
+
   it('mounts and names end with the run', async () => {
     const before = await readFile('/proc/self/mountinfo', 'utf8');
     const result = await programs.run({ ...sh('mount -t tmpfs none /mnt && grep -c " /mnt " /proc/self/mountinfo'), isolation, deadlineMs: 5000 });
