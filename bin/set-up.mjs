@@ -51,6 +51,7 @@ const hostPackages = [
   { debian: 'python3-venv', fedora: 'python3-pip' },
   // Namespaces for private runs, and the bench's count of system calls.
   { debian: 'util-linux', fedora: 'util-linux' },
+  { debian: 'bubblewrap', fedora: 'bubblewrap' },
   { debian: 'strace', fedora: 'strace' },
 ];
 

@@ -24,7 +24,7 @@ import { type Lifecycle, lifecycle } from '../shared/stage/lifecycle.ts';
 import { endedTopic } from '../shared/stage/outbox.ts';
 import { recovered, startReconciler } from '../shared/stage/reconcile.ts';
 import { runStage, type StageRuntime } from '../shared/stage/run.ts';
-import { type Adapters, hostAdapters, openAdapters } from '../shared/stage/start.ts';
+import { type Adapters, type HostAdapters, hostAdapters, openAdapters } from '../shared/stage/start.ts';
 import type { Collection } from '../shared/store/store.ts';
 import { uploadedRpmCollection } from '../shared/uploads/uploaded-rpm.ts';
 import { freeBytes, hostFacts } from '../shared/workers/host-facts.ts';
@@ -55,7 +55,7 @@ const hostArch = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
  * Starts everything in order, and undoes what was started where a part fails. Rejects with STATE_DIR_LOCKED where another process has the state directory.
  * `host`: what stands for this machine's clock and programs.
  */
-export async function startEmbedded(config: Config, logger: Log, host = hostAdapters()): Promise<EmbeddedService> {
+export async function startEmbedded(config: Config, logger: Log, host: HostAdapters = hostAdapters(config)): Promise<EmbeddedService> {
   const life = lifecycle({ clock: host.clock, logger });
   try {
     return await startParts(config, logger, host, life);
@@ -65,7 +65,7 @@ export async function startEmbedded(config: Config, logger: Log, host = hostAdap
   }
 }
 
-async function startParts(given: Config, logger: Log, { clock, programs }: ReturnType<typeof hostAdapters>, life: Lifecycle): Promise<EmbeddedService> {
+async function startParts(given: Config, logger: Log, { clock, programs, control }: HostAdapters, life: Lifecycle): Promise<EmbeddedService> {
   // Letters and links name the port, so it has to be known before anything that makes them starts.
   const config = given.listen.port === 0 ? withPort(given, await freePort(given.listen.host)) : given;
   const loaded = await loadReleases(config.releasesFile);
@@ -84,9 +84,13 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
   const idempotencyKeys = await store.collection(idempotencyKeyCollection);
   const uploadRecords = await store.collection(uploadedRpmCollection);
   await bus.assert(pipelineTopology(releases));
+  const isolation = await control?.enforcement();
+  life.add('control groups', async () => control?.close());
+  // Processes before directories: what still runs may still write.
+  const ended = (await control?.sweep()) ?? 0;
   const swept = (await workspaces.sweep()) + (await downloads.sweep());
   const taken = await recoverBuilds(builds, clock.now());
-  if (swept + taken > 0) logger.info({ leavings: swept, builds: taken }, 'took over what a predecessor left');
+  if (ended + swept + taken > 0) logger.info({ programs: ended, leavings: swept, builds: taken }, 'took over what a predecessor left');
 
   const runtime: StageRuntime = {
     clock,
@@ -180,7 +184,7 @@ async function startParts(given: Config, logger: Log, { clock, programs }: Retur
     await opened;
     await scheduler?.stop();
   });
-  logger.info({ url, version: spindleVersion }, 'spindle is ready');
+  logger.info({ url, version: spindleVersion, bounds: { ...config.buildBounds, by: isolation } }, 'spindle is ready');
   return { url, stop: () => life.stop() };
 }
 

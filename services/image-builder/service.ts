@@ -8,6 +8,7 @@ import type { FileRef } from '../../shared/files/content-ref.ts';
 import type { Files } from '../../shared/files/files.ts';
 import { readStoredKickstart, type StoredKickstart } from '../../shared/kickstart/requested.ts';
 import { hideHashes, withoutHashes } from '../../shared/kickstart/secrets.ts';
+import { inSandbox } from '../../shared/programs/in-sandbox.ts';
 import type { ProgramRequest, Programs } from '../../shared/programs/programs.ts';
 import type { Release } from '../../shared/releases/releases.ts';
 import { RepositorySet, Resolution } from '../../shared/resolution/resolution.ts';
@@ -36,7 +37,15 @@ const logsMax = 20;
 const logBytesMax = 64 * 1024 * 1024;
 
 /** Failures that no further try mends: the build ends with them, and keeps its recipe. */
-const finalCodes: ReadonlySet<string> = new Set(['ENGINE_FAILED', 'ENGINE_OUTPUT_MISSING', 'REQUESTED_BUILD_MISSING', 'IMAGE_UNREADABLE', 'TOOL_TIMED_OUT']);
+const finalCodes: ReadonlySet<string> = new Set([
+  'ENGINE_FAILED',
+  'ENGINE_OUTPUT_MISSING',
+  'REQUESTED_BUILD_MISSING',
+  'IMAGE_UNREADABLE',
+  'TOOL_TIMED_OUT',
+  'RESOURCE_LIMIT',
+  'ISOLATION_FAILED',
+]);
 
 export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
   const versions = toolVersions();
@@ -76,7 +85,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
         root: workspace.path,
         toolVersion: version,
       });
-      const [storedRecipe] = await both(
+      const [storedRecipe, trees] = await both(
         both(storeContent(files, own ? hideHashes(recipe.artifact.content) : recipe.artifact.content), writeRecipe(workspace, recipe)),
         showRepositories(workspace, repositories, context),
       );
@@ -89,8 +98,10 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
       ];
 
       try {
-        const image = await makeImage(engine, recipe, workspace, resolution.requested, context);
-        const { contents, comparison } = await checkImage(image, workspace, { resolution, repositories }, context);
+        // What makes an image and what looks into one handle strangers' content: they see nothing of the service's own.
+        const inside = { ...context, programs: inSandbox(context.programs, { directory: workspace.path, readOnly: trees }) };
+        const image = await makeImage(engine, recipe, workspace, resolution.requested, inside);
+        const { contents, comparison } = await checkImage(image, workspace, { resolution, repositories }, inside);
         const name = `${request.label}-${resolution.release}-${resolution.arch}.iso`;
         progress(0, 0, 'storing the image');
         const imageRef = await workspace.store(image, context.signal);
@@ -178,9 +189,11 @@ function checkNames({ packages }: Resolution): void {
   }
 }
 
-/** Both stand there, also where one has nothing: an engine's recipe names both. Nothing may write to them. */
-async function showRepositories(workspace: Workspace, { repositories }: RepositorySet, { rpms, signal }: StageContext): Promise<void> {
-  for (const { id, files } of repositories) await rpms.showRepository(files, workspace, layout[id], signal);
+/** Both stand there, also where one has nothing: an engine's recipe names both. Nothing may write to them. Resolves with where they really stand. */
+async function showRepositories(workspace: Workspace, { repositories }: RepositorySet, { rpms, signal }: StageContext): Promise<readonly string[]> {
+  const trees: string[] = [];
+  for (const { id, files } of repositories) trees.push(await rpms.showRepository(files, workspace, layout[id], signal));
+  return trees;
 }
 
 async function writeRecipe(workspace: Workspace, { files, directories }: Recipe): Promise<void> {
@@ -203,7 +216,7 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
   const shares = recipe.steps.map(({ share = 1 }) => share);
   const shareOfAll = shares.reduce((sum, share) => sum + share, 0);
   let lines: string[] = [];
-  for (const [index, { what, run, tool: speaker = run.command }] of recipe.steps.entries()) {
+  for (const [index, { what, run, sandbox, tool: speaker = run.command }] of recipe.steps.entries()) {
     // An engine that is one tool goes by its own name; of several, the one that speaks is named.
     const tool = recipe.steps.length > 1 ? speaker : engine.name;
     const before = shares.slice(0, index).reduce((sum, share) => sum + share, 0);
@@ -226,13 +239,21 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
     };
     log(stageName, `${run.command} ${run.args.join(' ')}`.replaceAll(`${workspace.path}/`, ''));
     if (recipe.steps.length > 1) tell(0, 1, what);
-    const result = await programs.run({ ...run, cwd: workspace.path, deadlineMs: engineDeadlineMs, signal, onLine, outputBytesMax: 4096 });
+    const result = await programs.run({
+      ...run,
+      sandbox: { directory: workspace.path, ...sandbox },
+      cwd: workspace.path,
+      deadlineMs: engineDeadlineMs,
+      signal,
+      onLine,
+      outputBytesMax: 4096,
+    });
     if (result.exitCode === 0) {
       judgeScriptlets(failed, requested, tool, log);
       continue;
     }
     const { reason, lines: details } = engine.relevantLines(lines);
-    const ending = result.signal === null ? `ended with status ${result.exitCode}` : `was ended by ${result.signal}`;
+    const ending = result.signal === null ? `ended with status ${result.exitCode}` : endedBy(result.signal);
     if (details.some(tellsFullDisk)) {
       throw new SpindleError('DISK_FULL', `${tool} ${ending}, because no space was left for the image`, { details });
     }
@@ -246,6 +267,12 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
   // Some tools have implanted a sum already.
   await runChecked(programs, { command: 'implantisomd5', args: ['--force', `${workspace.path}/${image}`], signal }, 'implanting the media check failed');
   return image;
+}
+
+/** Bounds and cancels have words of their own; here nobody of ours sent the signal. */
+function endedBy(signal: string): string {
+  if (['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP', 'SIGSYS'].includes(signal)) return `crashed (${signal})`;
+  return signal === 'SIGKILL' ? 'was killed (SIGKILL), as the kernel does where the whole host is out of memory' : `was ended by ${signal}`;
 }
 
 /** rpm goes on after a scriptlet that fails once its package is installed. Of a requested build that is a failure; with the others a release may well live, and the log tells. */

@@ -81,6 +81,8 @@ export const failureKinds = {
   NO_WORKER: operator('local', 'No build node that is there can make this image. The build waits until one can; its status says what each one lacks.'),
   TOOL_MISSING: operator('never', 'A host tool is not installed on this worker.'),
   TOOL_TIMED_OUT: operator('never', 'A host tool did not end in its time and was ended with its whole process group.'),
+  RESOURCE_LIMIT: requester('The image tool needed more memory, processes or disk than one build may have here; the message names the bound and its setting.'),
+  ISOLATION_FAILED: operator('never', 'The namespaces, mounts or control groups that a tool is to run in could not be made on this worker.'),
   STAGE_TIMED_OUT: operator('never', 'The stage did not end in its time.'),
   WORKER_LOST: operator('lost', 'The process that ran the stage vanished.'),
   DISK_FULL: operator('local', 'No space was left.'),

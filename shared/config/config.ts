@@ -1,5 +1,5 @@
 /** The settings: one schema of the environment, read once, every problem named at once. The only file that reads `process.env`. */
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { distance } from 'fastest-levenshtein';
@@ -41,6 +41,8 @@ export interface Config {
   readonly buildsInFlightMax: number;
   /** Images that this process builds at once. */
   readonly builderSlots: number;
+  /** What one image build may use at most. */
+  readonly buildBounds: { readonly memoryBytesMax: number; readonly processesMax: number; readonly diskBytesMax: number; readonly diskFreeBytesMin: number };
   /** Settings that look like ours but are not: sentences for the log. */
   readonly warnings: readonly string[];
 }
@@ -113,6 +115,16 @@ const count = (max: number) =>
       .transform(Number)
       .pipe(z.number().min(1, 'must be at least 1').max(max, `must be at most ${max}`)),
   );
+
+const sizeUnits: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40 };
+const size = (min: number, shown: string) =>
+  text.transform((value, context) => {
+    const [, digits, unit = ''] = /^(\d{1,15})([KMGT]?)$/.exec(value) ?? [];
+    const bytes = Number(digits) * (sizeUnits[unit] ?? 1);
+    if (digits !== undefined && Number.isSafeInteger(bytes) && bytes >= min) return bytes;
+    context.addIssue({ code: 'custom', message: digits === undefined ? 'is not a size such as 8G or 512M' : `must be at least ${shown}` });
+    return z.NEVER;
+  });
 
 const listen = text.transform((value, context): Listen => {
   const match = /^(?:\[([0-9a-f:.]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})$/i.exec(value);
@@ -202,6 +214,10 @@ const Environment = z.object({
   SPINDLE_RPM_STORE_MIB_MAX: count(999_999).optional(),
   SPINDLE_BUILDS_IN_FLIGHT_MAX: count(1000).optional(),
   SPINDLE_BUILDER_SLOTS: count(256).optional(),
+  SPINDLE_BUILD_MEMORY_MAX: size(64 * 2 ** 20, '64M').optional(),
+  SPINDLE_BUILD_PROCESSES_MAX: count(100_000).optional(),
+  SPINDLE_BUILD_DISK_MAX: size(2 ** 20, '1M').optional(),
+  SPINDLE_DISK_FREE_MIN: size(2 ** 20, '1M').optional(),
 });
 
 const mebibyte = 1024 ** 2;
@@ -221,7 +237,11 @@ const urlOf = ({ host, port }: Listen) => `http://${host.includes(':') ? `[${hos
  */
 export function readConfig(
   environment: Readonly<Record<string, string | undefined>> = process.env,
-  host: { readonly cwd: string; readonly cores: number } = { cwd: process.cwd(), cores: availableParallelism() },
+  host: { readonly cwd: string; readonly cores: number; readonly memoryBytes?: number } = {
+    cwd: process.cwd(),
+    cores: availableParallelism(),
+    memoryBytes: totalmem(),
+  },
 ): Config {
   const given = Object.entries(environment).filter(([name, value]) => name.startsWith('SPINDLE_') && value);
   // Everything is wrapped before the schema sees it, so that no message of the schema library can quote a value.
@@ -235,6 +255,7 @@ export function readConfig(
   const settings = parsed.data;
   const stateDir = resolve(host.cwd, settings.SPINDLE_STATE_DIR ?? '.spindle');
   const below = (path: string, name: string) => (path === '' ? resolve(stateDir, name) : resolve(host.cwd, path));
+  const builderSlots = settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2)));
   return deepFreeze({
     bus: { scheme: 'embedded' as const },
     store: { scheme: 'file' as const, path: below(settings.SPINDLE_STORE_URL, 'store') },
@@ -257,7 +278,14 @@ export function readConfig(
     },
     rpmStoreBytesMax: (settings.SPINDLE_RPM_STORE_MIB_MAX ?? 20_480) * 1024 * 1024,
     buildsInFlightMax: settings.SPINDLE_BUILDS_IN_FLIGHT_MAX ?? 4,
-    builderSlots: settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2))),
+    builderSlots,
+    buildBounds: {
+      // All builds at once leave a quarter of the host to the service and the boot tests; less than this makes no image of use.
+      memoryBytesMax: settings.SPINDLE_BUILD_MEMORY_MAX ?? Math.max(2 ** 30, Math.floor((0.75 * (host.memoryBytes ?? 0)) / builderSlots)),
+      processesMax: settings.SPINDLE_BUILD_PROCESSES_MAX ?? 4096,
+      diskBytesMax: settings.SPINDLE_BUILD_DISK_MAX ?? 64 * 2 ** 30,
+      diskFreeBytesMin: settings.SPINDLE_DISK_FREE_MIN ?? 2 ** 30,
+    },
     warnings: given.map(([name]) => name).flatMap(unknownVariable),
   });
 }

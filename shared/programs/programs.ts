@@ -28,6 +28,36 @@ export interface ProgramRequest {
    * folders above, so names relative to it are the ones that it can reach; what it writes to must belong to it. Needs a service that runs as root.
    */
   readonly user?: ProgramUser;
+  /** What it sees of the host, for tools that work on what strangers wrote. Not with isolation `host`. */
+  readonly sandbox?: Sandbox;
+  /** Another bound than the adapter's own for sandboxed runs. Not with isolation `host`. */
+  readonly bounds?: Bounds;
+}
+
+/**
+ * A view of the host: all of it read-only, the service's own directories and people's homes empty, temporary directories, caches and devices of its own, a documented few of root's
+ * capabilities (docs/isolation.md). A throw-away virtual machine around the tool would be another adapter of the same request.
+ */
+export interface Sandbox {
+  /** Absolute. Stands at its own place and is all that it can write to; temporary directories lie in it, in `.private/`. */
+  readonly directory: string;
+  /** Further files and trees, shown read-only at their own places, also where those are hidden. Absolute. */
+  readonly readOnly?: readonly string[];
+  /** The host's loop devices, for tools that mount images. */
+  readonly loopDevices?: boolean;
+  /** Root's rights over its own network namespace, for tools that make namespaces of their own. */
+  readonly networkAdmin?: boolean;
+}
+
+/** What one run may use at most. Each is enforced by what the host has: control groups, else by looking at its processes and files several times a second. */
+export interface Bounds {
+  readonly memoryBytesMax?: number;
+  /** Processes and threads together. */
+  readonly processesMax?: number;
+  /** All of the sandbox's directory, and each single file. */
+  readonly diskBytesMax?: number;
+  /** The run is ended where the file system of the sandbox's directory has less room left. */
+  readonly diskFreeBytesMin?: number;
 }
 
 /** Numbers of the host. Neither is 0. */
@@ -63,16 +93,32 @@ export interface Programs {
   has(command: string): Promise<boolean>;
   /**
    * Runs to the end. A non-zero exit is a result, not an error. Rejects with TOOL_MISSING (not installed), TOOL_TIMED_OUT (deadline, after the whole group is gone), or the
-   * signal's reason (after the whole group is gone). Isolation or a user where the service is not root is TOOL_MISSING too.
+   * signal's reason (after the whole group is gone). Isolation or a user where the service is not root is TOOL_MISSING too. Beyond a bound: RESOURCE_LIMIT, or DISK_FULL where the
+   * disk is short of `diskFreeBytesMin`; a sandbox that cannot be made: ISOLATION_FAILED.
    */
   run(request: ProgramRequest): Promise<ProgramResult>;
   /** Starts a program that the caller ends, such as a virtual machine. The deadline and the signal hold here too. `ended` rejects as `run` does. */
   start(request: ProgramRequest): Promise<RunningProgram>;
 }
 
-/** Throws on what is no user of its own: a bug of the caller. */
-export function checkUser({ uid, gid, groups = [] }: ProgramUser): void {
-  for (const number of [uid, gid, ...groups]) {
-    if (!Number.isInteger(number) || number < 1 || number > 0xffff_fffe) throw new TypeError(`${number} is not the number of a user or group of its own`);
+/** Throws on what no adapter can mean: a bug of the caller. */
+export function checkRequest({ user, isolation = 'host', sandbox, bounds }: ProgramRequest): void {
+  if (user) {
+    for (const number of [user.uid, user.gid, ...(user.groups ?? [])]) {
+      if (!Number.isInteger(number) || number < 1 || number > 0xffff_fffe) throw new TypeError(`${number} is not the number of a user or group of its own`);
+    }
   }
+  if (isolation === 'host' && (sandbox || bounds)) throw new TypeError('a sandbox and bounds need isolation');
+  if (sandbox) {
+    for (const path of [sandbox.directory, ...(sandbox.readOnly ?? [])]) {
+      if (!isPlainPath(path)) throw new TypeError(`${JSON.stringify(path)} is not an absolute path without "." and ".."`);
+    }
+  }
+  for (const [name, value] of Object.entries(bounds ?? {})) {
+    if (!Number.isSafeInteger(value) || value < 1) throw new TypeError(`${name} is ${value}, which bounds nothing`);
+  }
+}
+
+function isPlainPath(path: string): boolean {
+  return /^(?:\/[^/\0]+)+$/.test(path) && !path.split('/').some((segment) => segment === '.' || segment === '..');
 }

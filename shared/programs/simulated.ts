@@ -3,7 +3,7 @@ import { SpindleError } from '../build/failure.ts';
 import type { Clock } from '../clock/clock.ts';
 import { keepFirst, keepLast } from './output.ts';
 import { splitLines } from './printable.ts';
-import { checkUser, type ProgramRequest, type ProgramResult, type Programs, type RunningProgram } from './programs.ts';
+import { checkRequest, type ProgramRequest, type ProgramResult, type Programs, type RunningProgram } from './programs.ts';
 
 /**
  * Plays one run of a tool. Its `stdout` and `stderr` are also given to `onLine`, after it has returned; lines that must come earlier it gives to
@@ -14,7 +14,7 @@ export type SimulatedProgram = (request: ProgramRequest, input?: AsyncIterable<s
 export function simulatedPrograms(handlers: Readonly<Record<string, SimulatedProgram>>, clock: Clock): Programs {
   const start = async (request: ProgramRequest): Promise<RunningProgram> => {
     request.signal?.throwIfAborted();
-    if (request.user) checkUser(request.user);
+    checkRequest(request);
     const handler = Object.hasOwn(handlers, request.command) ? handlers[request.command] : undefined;
     if (!handler) throw new SpindleError('TOOL_MISSING', `the program ${request.command} is not installed on this worker; install it and retry the build`);
     const startedAt = clock.now();

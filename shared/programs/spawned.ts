@@ -3,15 +3,24 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants as fsConstants } from 'node:fs';
-import { access, readdir, readFile, stat } from 'node:fs/promises';
-import { constants as osConstants } from 'node:os';
+import { access, readFile, stat, writeFile } from 'node:fs/promises';
+import { constants as osConstants, setPriority } from 'node:os';
 import { isAbsolute, join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { SpindleError } from '../build/failure.ts';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
+import { boundingSet, namespaces, sandboxArguments, wholeHost } from './bubblewrap.ts';
+import { type ControlGroup, type ControlGroups, openControlGroups, sweepControlGroups } from './control-groups.ts';
+import { endGroup } from './end-group.ts';
+import { exceeded } from './exceeded.ts';
 import { keepFirst, keepLast } from './output.ts';
 import { splitLines } from './printable.ts';
-import { checkUser, type ProgramRequest, type ProgramResult, type Programs, type ProgramUser, type RunningProgram } from './programs.ts';
+import { hardLimit, type ProcessStat } from './proc-files.ts';
+import { isGone, processStat } from './processes.ts';
+import { type Bounds, checkRequest, type ProgramRequest, type ProgramResult, type Programs, type ProgramUser, type RunningProgram } from './programs.ts';
+import { sandboxFacts } from './sandbox-facts.ts';
+import { type Watch, watchBounds } from './watch-bounds.ts';
 
 export interface SpawnedProgramsOptions {
   readonly clock?: Clock;
@@ -19,27 +28,102 @@ export interface SpawnedProgramsOptions {
   readonly killAfterMs?: number;
   /** Searched after the system's own directories; the service's PATH, with `:` between. */
   readonly extraPath?: string;
+  /** Of every sandboxed run, where its request names no other. */
+  readonly bounds?: Bounds;
+  /** Directories that no sandboxed tool sees: the service's state. */
+  readonly hides?: readonly string[];
+  /** Names this service's control groups: no two living services on a host share it. Left out: bounds are held by looking alone. */
+  readonly controlGroups?: string;
+}
+
+/** The adapter, and what its owner does with it at start and end. */
+export interface SpawnedPrograms extends Programs {
+  /** By what bounds are held here: control groups for some, else looking. */
+  enforcement(): Promise<Readonly<Record<'memory' | 'processes' | 'cpu' | 'io', string>>>;
+  /** Ends what a dead predecessor of this service left in control groups; resolves with their number. */
+  sweep(): Promise<number>;
+  /** Removes the service's own control groups. Nothing is started afterwards. */
+  close(): Promise<void>;
 }
 
 const systemPath = '/usr/sbin:/usr/bin:/sbin:/bin';
 const outputBytesDefault = 1024 * 1024;
-/** A process that is in the kernel's hands may take a while to go after SIGKILL; after this we say so instead of waiting for ever. */
-const goneWithinMs = 30_000;
-/** Between two SIGTERMs to a tool in namespaces. */
-const askAgainMs = 250;
 /** How long output is still read after the tool has gone: somebody outside its group may hold the pipe open. */
 const drainMs = 1000;
+/** Of bounded runs: some tools close every descriptor that they might have, so the limit is also a matter of time. */
+const openFilesMax = { soft: 4096, hard: 16_384 } as const;
+/** Behind the service: for processors, and since the kernel derives it from this, for disks. */
+const niceness = 10;
+/** Where the host runs out of memory, the kernel takes the build before the service. */
+const oomScore = 500;
 
-export function spawnedPrograms(options: SpawnedProgramsOptions = {}): Programs {
+interface Host {
+  readonly clock: Clock;
+  readonly killAfterMs: number;
+  readonly path: string;
+  readonly hides: readonly string[];
+  readonly bounds: Bounds;
+  readonly groups: () => Promise<ControlGroups | undefined>;
+  /** A guard's own programs, looked for once. */
+  readonly guard: (command: string) => Promise<string>;
+  readonly measure: (directory: string) => Promise<number | undefined>;
+  readonly makeLoopDevice: (number: number) => Promise<void>;
+}
+
+export function spawnedPrograms(options: SpawnedProgramsOptions = {}): SpawnedPrograms {
   const clock = options.clock ?? systemClock();
-  const killAfterMs = options.killAfterMs ?? 5000;
   const path = options.extraPath ? `${systemPath}:${options.extraPath}` : systemPath;
+  const name = options.controlGroups;
+  let groups: Promise<ControlGroups> | undefined;
+  const guards = new Map<string, string>();
+  const host: Host = {
+    clock,
+    killAfterMs: options.killAfterMs ?? 5000,
+    path,
+    hides: options.hides ?? [],
+    bounds: options.bounds ?? {},
+    groups: async () => {
+      if (name === undefined || process.getuid?.() !== 0) return undefined;
+      groups ??= openControlGroups({ name, clock });
+      return groups;
+    },
+    guard: async (command) => {
+      const known = guards.get(command);
+      if (known !== undefined) return known;
+      const found = await findProgram(command, path);
+      guards.set(command, found);
+      return found;
+    },
+    makeLoopDevice: async (number) => {
+      // Another run may have been faster.
+      const { ended } = await start({ command: 'mknod', args: ['--mode=0660', `/dev/loop${number}`, 'b', '7', String(number)], deadlineMs: 10_000 });
+      await ended;
+    },
+    measure: async (directory) => {
+      const result = await start({ command: 'du', args: ['--summarize', '--one-file-system', '--block-size=1', '--', directory], deadlineMs: 60_000 })
+        .then(({ ended }) => ended)
+        .catch(() => undefined);
+      // It tells what it saw also where files vanished under it.
+      const bytes = Number.parseInt(result?.stdout ?? '', 10);
+      return Number.isSafeInteger(bytes) ? bytes : undefined;
+    },
+  };
 
   const start = async (request: ProgramRequest): Promise<RunningProgram> => {
     request.signal?.throwIfAborted();
-    const [command, args] = await commandLine(request, path);
+    checkRequest(request);
+    const bounds = { ...(request.sandbox ? host.bounds : {}), ...request.bounds };
+    const isBounded = Object.keys(bounds).length > 0;
+    const [command, args] = await commandLine(request, host, bounds, isBounded);
     request.signal?.throwIfAborted();
-    return launch(request, command, args, { clock, killAfterMs, path });
+    const group = isBounded ? await makeGroup(request, host, bounds) : undefined;
+    try {
+      const counted = (isBounded ? await host.groups() : undefined)?.controllers ?? new Set();
+      return await launch(request, command, args, host, { bounds, isBounded, group, counted });
+    } catch (error) {
+      await group?.remove();
+      throw error;
+    }
   };
   return {
     has: (command) =>
@@ -49,48 +133,87 @@ export function spawnedPrograms(options: SpawnedProgramsOptions = {}): Programs 
       ),
     start,
     run: async (request) => (await start(request)).ended,
+    enforcement: async () => {
+      const controllers = (await host.groups())?.controllers ?? new Set();
+      const by = (controller: 'memory' | 'pids' | 'cpu' | 'io', otherwise: string) => (controllers.has(controller) ? 'control group' : otherwise);
+      return { memory: by('memory', 'looking'), processes: by('pids', 'looking'), cpu: by('cpu', 'niceness'), io: by('io', 'niceness') };
+    },
+    sweep: () => (name === undefined ? Promise.resolve(0) : sweepControlGroups({ name, clock })),
+    close: async () => {
+      await (await groups)?.close();
+    },
   };
 }
 
+async function makeGroup({ command }: ProgramRequest, host: Host, bounds: Bounds): Promise<ControlGroup | undefined> {
+  try {
+    return await (await host.groups())?.create(bounds);
+  } catch (error) {
+    throw notIsolated(command, `its control group could not be made: ${error instanceof Error ? error.message : 'unknown'}`);
+  }
+}
+
+function notIsolated(command: string, why: string, details: readonly string[] = []): SpindleError {
+  return new SpindleError('ISOLATION_FAILED', `${command} was to run in namespaces of its own, but ${why}; docs/isolation.md says what this host must allow`, {
+    details,
+  });
+}
+
+/**
+ * The first process of the namespace: waits for the tool, and also for what comes to it when its parent has gone. The script is the same for every tool; the tool and its
+ * arguments are the shell's own, and nothing of them is read as a script.
+ */
+const firstProcess = ['-c', '"$@"; exit $?', 'sh'];
+/** Where bubblewrap reports, and where it waits until we have bounded it. */
+const [statusDescriptor, gateDescriptor] = [3, 4];
+
 /** The tool with what stands before it on the command line: the guards that tie its life to ours. */
-async function commandLine(request: ProgramRequest, path: string): Promise<readonly [string, readonly string[]]> {
-  const isolation = request.isolation ?? 'host';
-  if (isolation !== 'host' && process.getuid?.() !== 0) {
+async function commandLine(request: ProgramRequest, host: Host, bounds: Bounds, isBounded: boolean): Promise<readonly [string, readonly string[]]> {
+  const { isolation = 'host', user, sandbox } = request;
+  if ((isolation !== 'host' || user) && process.getuid?.() !== 0) {
     throw new SpindleError(
       'TOOL_MISSING',
-      `${request.command} was to run in namespaces of its own, which needs root; this service runs as user ${process.getuid?.()}: start it as root`,
+      `${request.command} was to run ${user ? `as user ${user.uid}` : 'in namespaces of its own'}, which needs root; this service runs as user ${process.getuid?.()}: start it as root`,
     );
-  }
-  const { user } = request;
-  if (user) {
-    checkUser(user);
-    if (process.getuid?.() !== 0) {
-      throw new SpindleError(
-        'TOOL_MISSING',
-        `${request.command} was to run as user ${user.uid}, which needs root; this service runs as user ${process.getuid?.()}: start it as root`,
-      );
-    }
   }
   if (request.cwd !== undefined) {
     const cwd = await stat(request.cwd).catch(() => undefined);
     if (!cwd?.isDirectory()) throw new SpindleError('FILE_MISSING', `${request.command} was to run in ${request.cwd}, which is no directory`);
   }
-  const tool = await findProgram(request.command, path);
+  const tool = await findProgram(request.command, host.path);
+  const setpriv = await host.guard('setpriv');
   // The kernel kills the first process of the group when we die, also by SIGKILL.
-  const setpriv = await findProgram('setpriv', path);
-  const bound = [setpriv, '--pdeathsig', 'KILL'];
-  if (isolation === 'host') return [setpriv, [...bound.slice(1), ...(user ? asUser(user) : []), '--', tool, ...request.args]];
+  const bound = ['--pdeathsig', 'KILL'];
+  if (isolation === 'host') return [setpriv, [...bound, ...(user ? asUser(user) : []), '--', tool, ...request.args]];
+  const env = await host.guard('env');
+  const hasNetwork = isolation === 'private';
+  const facts = sandbox ? await sandboxFacts(sandbox, { ...host, hasNetwork }) : undefined;
   const guards = [
     ...bound,
+    ...(facts ? ['--bounding-set', boundingSet(facts)] : []),
     '--',
-    await findProgram('unshare', path),
-    ...['--mount', '--pid', '--ipc', '--fork', '--mount-proc', '--kill-child'],
-    ...(isolation === 'private-no-network' ? ['--net'] : []),
-    // The first process of a PID namespace ignores SIGTERM unless it handles it, and most tools do not. `timeout` does, and hands it on; 0 is no time-out.
-    ...['--', await findProgram('timeout', path), '--foreground', '0'],
-    ...(user ? [setpriv, ...asUser(user), '--'] : []),
+    ...(isBounded ? [await host.guard('prlimit'), ...(await limits(bounds)), '--'] : []),
+    // SIGTERM to the group is for the tool. bubblewrap would die of it at once, and the kernel then end the tool before it can clean up.
+    ...[env, '--ignore-signal=TERM', await host.guard('bwrap')],
+    ...namespaces(hasNetwork),
+    ...(sandbox && facts ? sandboxArguments(sandbox, facts, user !== undefined) : wholeHost),
+    ...['--json-status-fd', String(statusDescriptor)],
+    ...(isBounded ? ['--block-fd', String(gateDescriptor)] : []),
+    ...(request.cwd === undefined ? [] : ['--chdir', request.cwd]),
+    ...['--', await host.guard('sh'), ...firstProcess],
+    // Shells and bubblewrap add these to the environment.
+    ...[env, ...['PWD', 'OLDPWD', 'SHLVL', '_'].filter((name) => !Object.hasOwn(request.env ?? {}, name)).flatMap((name) => ['-u', name])],
+    '--default-signal=TERM',
+    // `env` would take a path with an equals sign for a variable.
+    ...(user ? [setpriv, ...asUser(user), '--'] : tool.includes('=') ? [setpriv, '--no-new-privs', '--'] : []),
   ];
-  return [guards[0] as string, [...guards.slice(1), tool, ...request.args]];
+  return [setpriv, [...guards, tool, ...request.args]];
+}
+
+async function limits({ diskBytesMax }: Bounds): Promise<readonly string[]> {
+  const own = hardLimit(await readFile('/proc/self/limits', 'utf8'), 'Max open files') ?? openFilesMax.hard;
+  const hard = Math.min(own, openFilesMax.hard);
+  return ['--core=0', `--nofile=${Math.min(hard, openFilesMax.soft)}:${hard}`, ...(diskBytesMax === undefined ? [] : [`--fsize=${diskBytesMax}`])];
 }
 
 /** The user, and the loss of every right that a user may have or get. */
@@ -116,21 +239,39 @@ async function findProgram(command: string, path: string): Promise<string> {
   throw new SpindleError('TOOL_MISSING', `the program ${command} is not installed on this worker (looked in ${path}); install it and retry the build`);
 }
 
-type Ending = { readonly kind: 'exit' } | { readonly kind: 'stop' } | { readonly kind: 'fail'; readonly error: unknown };
+/** `isUrgent`: without SIGTERM before SIGKILL. */
+type Ending = { readonly kind: 'exit' } | { readonly kind: 'stop' } | { readonly kind: 'fail'; readonly error: unknown; readonly isUrgent?: boolean };
+
+interface Bounding {
+  readonly bounds: Bounds;
+  readonly isBounded: boolean;
+  readonly group: ControlGroup | undefined;
+  /** What the group counts. */
+  readonly counted: ReadonlySet<string>;
+}
 
 function launch(
   request: ProgramRequest,
   command: string,
   args: readonly string[],
-  { clock, killAfterMs, path }: { readonly clock: Clock; readonly killAfterMs: number; readonly path: string },
+  host: Host,
+  { bounds, isBounded, group, counted }: Bounding,
 ): Promise<RunningProgram> {
+  const { clock, path } = host;
   const startedAt = clock.now();
   const bytesMax = request.outputBytesMax ?? outputBytesDefault;
   const stdout = keepFirst(bytesMax);
   const stderr = keepLast(bytesMax);
+  const isPrivate = (request.isolation ?? 'host') !== 'host';
   const child = spawn(command, args, {
     detached: true,
-    stdio: [request.stdin === undefined && !request.keepsInput ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+    stdio: [
+      request.stdin === undefined && !request.keepsInput ? 'ignore' : 'pipe',
+      'pipe',
+      'pipe',
+      ...(isPrivate ? (['pipe'] as const) : []),
+      ...(isBounded ? (['pipe'] as const) : []),
+    ],
     env: { LC_ALL: 'C.UTF-8', ...request.env, PATH: path },
     ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
   });
@@ -168,17 +309,19 @@ function launch(
         return () => lines?.end();
       };
       const lastLines = [listen('stdout', stdout), listen('stderr', stderr)];
+      const lastWords = () => stderr.text().split('\n').filter(Boolean).slice(-10);
       // A tool that does not read its input is no error of ours.
       child.stdin?.on('error', () => {});
       if (request.stdin !== undefined) child.stdin?.end(request.stdin);
 
+      const namespace = isPrivate ? readStatus(child) : undefined;
       const closed = new Promise<void>((resolve) => child.once('close', () => resolve()));
       child.once('exit', () => end({ kind: 'exit' }));
       const forgetDeadline = clock.after(request.deadlineMs, () =>
         end({
           kind: 'fail',
           error: new SpindleError('TOOL_TIMED_OUT', `${request.command} did not end within ${Math.round(request.deadlineMs / 1000)} s and was ended`, {
-            details: stderr.text().split('\n').filter(Boolean).slice(-10),
+            details: lastWords(),
           }),
         }),
       );
@@ -186,24 +329,72 @@ function launch(
       request.signal?.addEventListener('abort', abort, { once: true });
       if (request.signal?.aborted) abort();
 
+      let watch: Watch | undefined;
+      /** Bounds the first process while it waits at the gate, and opens it. */
+      const prepare = async (): Promise<void> => {
+        const gate = child.stdio[gateDescriptor] as Duplex | null | undefined;
+        gate?.on('error', () => {});
+        const init = await namespace?.init;
+        if (!init || !isBounded) return;
+        try {
+          setPriority(init.pid, niceness);
+          await writeFile(`/proc/${init.pid}/oom_score_adj`, String(oomScore));
+          await group?.add(init.pid);
+        } catch (error) {
+          // Where it has ended meanwhile, its own words say why; else it must not go on unbounded.
+          if (await isGone(init)) return;
+          end({
+            kind: 'fail',
+            error: notIsolated(request.command, `it could not be bounded: ${error instanceof Error ? error.message : 'unknown'}`),
+            isUrgent: true,
+          });
+          return;
+        }
+        const counts = { memory: counted.has('memory'), processes: counted.has('pids') };
+        watch = watchBounds(
+          { command: request.command, bounds, init: init.pid, group, counts, directory: request.sandbox?.directory, measure: host.measure, clock },
+          (error) => end({ kind: 'fail', error, isUrgent: true }),
+        );
+        gate?.end();
+        gate?.resume();
+      };
+      const prepared = prepare();
+
       const finish = async (): Promise<ProgramResult> => {
         await woken;
         forgetDeadline();
         request.signal?.removeEventListener('abort', abort);
-        await endGroup(child, pid, { clock, killAfterMs, command: request.command, isolation: request.isolation ?? 'host' });
-        if (!(await within(clock, drainMs, closed))) {
-          child.stdout?.destroy();
-          child.stderr?.destroy();
+        watch?.end();
+        try {
+          await endGroup(child, pid, {
+            ...host,
+            command: request.command,
+            first: namespace?.init,
+            isUrgent: ending?.kind === 'fail' && ending.isUrgent === true,
+          });
+          if (!(await within(clock, drainMs, closed))) for (const stream of child.stdio) stream?.destroy();
+          await prepared;
+          watch?.end();
+          for (const giveOut of lastLines) giveOut();
+          if (ending?.kind === 'fail') throw ending.error;
+          const verdict = ending?.kind === 'exit' ? await watch?.verdict() : undefined;
+          if (verdict) throw verdict;
+        } finally {
+          await group?.remove();
         }
-        for (const giveOut of lastLines) giveOut();
-        if (ending?.kind === 'fail') throw ending.error;
+        if (ending?.kind === 'exit' && namespace && child.exitCode !== null && !namespace.hasRun()) {
+          throw notIsolated(request.command, `they could not be made: ${lastWords().at(-1) ?? 'no reason was given'}`, lastWords());
+        }
         const [exitCode, signal] = outcome(child, request.isolation ?? 'host');
+        if (bounds.diskBytesMax !== undefined && (signal === 'SIGXFSZ' || (exitCode !== 0 && /File size limit exceeded|File too large/.test(stderr.text())))) {
+          throw exceeded(request.command, 'disk', bounds.diskBytesMax, lastWords());
+        }
         return { exitCode, signal, stdout: stdout.text(), stderr: stderr.text(), truncated: stdout.truncated, durationMs: clock.now() - startedAt };
       };
       const ended = finish();
       // Whoever only stops the program need not look at `ended`.
       ended.catch(() => {});
-      started({
+      const running: RunningProgram = {
         pid,
         ended,
         write: (text) => {
@@ -213,9 +404,34 @@ function launch(
           end({ kind: 'stop' });
           return ended;
         },
-      });
+      };
+      void prepared.then(() => started(running));
     });
   });
+}
+
+interface Namespace {
+  /** Its first process; undefined where bubblewrap ended before it made one. */
+  readonly init: Promise<ProcessStat | undefined>;
+  /** Once the program has ended: whether it ever began. */
+  readonly hasRun: () => boolean;
+}
+
+/** bubblewrap's words about the namespaces: one JSON object when they stand, and one when what ran in them has ended. */
+function readStatus(child: ChildProcess): Namespace {
+  const stream = child.stdio[statusDescriptor] as Duplex;
+  let text = '';
+  const init = new Promise<number | undefined>((resolve) => {
+    stream.on('data', (chunk: Buffer) => {
+      text = (text + chunk.toString('latin1')).slice(-4096);
+      const pid = /"child-pid"\s*:\s*(\d+)\b/.exec(text)?.[1];
+      if (pid !== undefined) resolve(Number(pid));
+    });
+    stream.on('error', () => {});
+    stream.on('close', () => resolve(undefined));
+    child.once('exit', () => resolve(undefined));
+  });
+  return { init: init.then((pid) => (pid === undefined ? undefined : processStat(pid))), hasRun: () => text.includes('"exit-code"') };
 }
 
 const signalNames: ReadonlyMap<number, string> = new Map(Object.entries(osConstants.signals).map(([name, number]) => [number, name]));
@@ -228,71 +444,6 @@ function outcome(child: ChildProcess, isolation: NonNullable<ProgramRequest['iso
     if (name !== undefined) return [null, name];
   }
   return [exitCode, signalCode];
-}
-
-/** Resolves once no process of the group lives: at once after an orderly end, otherwise by SIGTERM and, where that does not help in time, SIGKILL. */
-async function endGroup(
-  child: ChildProcess,
-  pgid: number,
-  {
-    clock,
-    killAfterMs,
-    command,
-    isolation,
-  }: { readonly clock: Clock; readonly killAfterMs: number; readonly command: string; readonly isolation: NonNullable<ProgramRequest['isolation']> },
-): Promise<void> {
-  const isGone = async () => (child.exitCode !== null || child.signalCode !== null) && !(await groupLives(pgid));
-  const goneBy = async (deadlineAt: number, ask?: () => void): Promise<boolean> => {
-    let askAt = clock.now() + askAgainMs;
-    for (let pauseMs = 2; ; pauseMs = Math.min(50, pauseMs * 2)) {
-      if (await isGone()) return true;
-      const left = deadlineAt - clock.now();
-      if (left <= 0) return false;
-      if (ask && clock.now() >= askAt) {
-        ask();
-        askAt = clock.now() + askAgainMs;
-      }
-      await clock.sleep(Math.min(pauseMs, left));
-    }
-  };
-  if (await isGone()) return;
-  const ask = () => {
-    signalGroup(pgid, 'SIGTERM');
-    // A stopped process acts on SIGTERM only once it goes on.
-    signalGroup(pgid, 'SIGCONT');
-  };
-  ask();
-  // Asked again where namespaces are: their first process has no ears for SIGTERM until its guard has put them on.
-  if (await goneBy(clock.now() + killAfterMs, isolation === 'host' ? undefined : ask)) return;
-  signalGroup(pgid, 'SIGKILL');
-  if (await goneBy(clock.now() + goneWithinMs)) return;
-  throw new SpindleError(
-    'TOOL_TIMED_OUT',
-    `processes of ${command} (group ${pgid}) are still there ${goneWithinMs / 1000} s after SIGKILL: look at this worker's disks`,
-  );
-}
-
-function signalGroup(pgid: number, signal: NodeJS.Signals | 0): boolean {
-  try {
-    process.kill(-pgid, signal);
-    return true;
-  } catch (error) {
-    // EPERM: there is one, though not ours to signal.
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-/** Whether a process of the group still runs. Zombies do not count: they have let go of everything, and it is not for us to reap them. */
-async function groupLives(pgid: number): Promise<boolean> {
-  if (!signalGroup(pgid, 0)) return false;
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
-    const text = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => undefined);
-    // The command, in brackets, may hold anything; state, parent and group follow the last bracket.
-    const [state, , group] = text?.slice(text.lastIndexOf(')') + 2).split(' ') ?? [];
-    if (Number(group) === pgid && state !== 'Z' && state !== 'X') return true;
-  }
-  return false;
 }
 
 async function within(clock: Clock, ms: number, done: Promise<void>): Promise<boolean> {

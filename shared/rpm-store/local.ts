@@ -3,7 +3,7 @@
  */
 import { createHash } from 'node:crypto';
 import { lstatSync } from 'node:fs';
-import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, realpath, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
 import type { Clock } from '../clock/clock.ts';
@@ -44,8 +44,8 @@ const treesMax = 200;
 
 export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmStore> {
   const { directory, files, clock, bytesMax, onTrouble, verifiedMsMax } = options;
-  const trees = join(directory, 'trees');
-  await mkdir(trees, { recursive: true, mode: 0o755 });
+  await mkdir(join(directory, 'trees'), { recursive: true, mode: 0o755 });
+  const trees = await realpath(join(directory, 'trees'));
   // What a dead process had not finished.
   for (const name of await readdir(trees)) if (name.startsWith(newPrefix)) await rm(join(trees, name), { recursive: true, force: true });
   const journal = fileJournal(join(directory, 'known-rpms.jsonl'), { clock, onTrouble });
@@ -224,6 +224,7 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
         await utimes(tree, now, now);
         await workspace.makeDirectory(dirname(at));
         await symlink(tree, join(workspace.path, at));
+        return tree;
       }),
 
     evict: (inUse) =>

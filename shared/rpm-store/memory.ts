@@ -25,6 +25,7 @@ export function memoryRpmStore(options: { readonly files: Files; readonly clock:
         signal.throwIfAborted();
         await workspace.place({ sha256, size }, `${at}/${path}`);
       }
+      return `${workspace.path}/${at}`;
     },
     evict: async (inUse) => {
       const { victims, bytesOver } = known.surplus(inUse);

@@ -54,9 +54,10 @@ export interface RpmStore {
    */
   makeRepository(rpms: readonly RepositoryFile[], options: MakeOptions): Promise<readonly RepositoryFile[]>;
   /**
-   * Lets a repository appear at `at` in the workspace, read-only: nothing may write to it. Rejects with FILE_MISSING or FILE_CORRUPT where a file of it is gone or harmed, which removes it.
+   * Lets a repository appear at `at` in the workspace, read-only: nothing may write to it. Resolves with where it really stands, absolute: a sandbox has to show that too. Rejects with
+   * FILE_MISSING or FILE_CORRUPT where a file of it is gone or harmed, which removes it.
    */
-  showRepository(files: readonly RepositoryFile[], workspace: Workspace, at: string, signal: AbortSignal): Promise<void>;
+  showRepository(files: readonly RepositoryFile[], workspace: Workspace, at: string, signal: AbortSignal): Promise<string>;
   /**
    * Removes what was not used for longest until the store is within its cap, but nothing that is pinned, lasting, in use by a build that `inUse` tells of, or used in the last minutes. Resolves with
    * what was removed, and with how far the rest is over the cap.

@@ -1,4 +1,5 @@
 /** Turns the settings into adapters: the only file of the service that picks them. */
+import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { spindleVersion } from '../build/version.ts';
@@ -18,7 +19,7 @@ import type { Log } from '../log/log.ts';
 import { fileMail } from '../mail/file.ts';
 import type { Mail } from '../mail/mail.ts';
 import type { Programs } from '../programs/programs.ts';
-import { spawnedPrograms } from '../programs/spawned.ts';
+import { type SpawnedPrograms, spawnedPrograms } from '../programs/spawned.ts';
 import { cachedRepositories } from '../repositories/cached.ts';
 import { type RpmDownloads, rpmDownloads } from '../rpm/rpm-downloads.ts';
 import { contentTarget } from '../rpm/stored-rpm.ts';
@@ -47,9 +48,25 @@ export interface Adapters {
 }
 
 /** Needed before everything else: what it takes to prepare what the settings name. */
-export function hostAdapters(): { readonly clock: Clock; readonly programs: Programs } {
+export interface HostAdapters {
+  readonly clock: Clock;
+  readonly programs: Programs;
+  /** Absent where the programs are no real ones. */
+  readonly control?: Pick<SpawnedPrograms, 'enforcement' | 'sweep' | 'close'>;
+}
+
+/** Without settings, nothing is built: programs then have no sandbox to hide a state directory from. */
+export function hostAdapters(config?: Config): HostAdapters {
   const clock = systemClock();
-  return { clock, programs: spawnedPrograms({ clock }) };
+  if (!config) return { clock, programs: spawnedPrograms({ clock }) };
+  const programs = spawnedPrograms({
+    clock,
+    bounds: config.buildBounds,
+    hides: [config.stateDir, config.store.path, config.files.path, config.mail.path],
+    // Whoever has the state directory owns what is named after it.
+    controlGroups: createHash('sha256').update(config.stateDir).digest('hex').slice(0, 12),
+  });
+  return { clock, programs, control: programs };
 }
 
 /**

@@ -2,12 +2,14 @@
 import type { Stats } from 'node:fs';
 import { constants } from 'node:fs';
 import { lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, statfs, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
 import { storeLocalFile } from '../files/content.ts';
 import { contentKey } from '../files/content-ref.ts';
 import { refuseFullDisk } from '../files/disk-full.ts';
 import type { Files } from '../files/files.ts';
+import { mountPoints } from '../programs/proc-files.ts';
+import { endProcessesIn } from '../programs/processes.ts';
 import type { Programs } from '../programs/programs.ts';
 import { directoryLabel, segmentsOf } from './paths.ts';
 import type { Workspace, Workspaces } from './workspace.ts';
@@ -40,10 +42,11 @@ export function localWorkspaces({ directory, files, owner, programs }: LocalWork
     sweep: async () => {
       const root = await realpath(directory).catch(() => undefined);
       if (root === undefined) return 0;
+      const left = (await readdir(root)).filter((name) => name.startsWith(prefix)).map((name) => join(root, name));
       let count = 0;
-      for (const name of await readdir(root)) {
-        const path = join(root, name);
-        if (!name.startsWith(prefix) || living.has(path)) continue;
+      await endProcessesIn(left.filter((path) => !living.has(path)));
+      for (const path of left) {
+        if (living.has(path)) continue;
         await removeTree(path, programs);
         count += 1;
       }
@@ -159,6 +162,9 @@ async function removeTree(path: string, programs: Programs | undefined): Promise
     }
     if ((await mountsBelow(path)).length > 0) return;
     for (const device of await loopDevicesOn(path)) {
+      for (const mapped of await mappedOn(device)) {
+        await programs?.run({ command: 'dmsetup', args: ['remove', '--force', '--retry', mapped], deadlineMs: 30_000 }).catch(() => {});
+      }
       await programs?.run({ command: 'losetup', args: ['--detach', device], deadlineMs: 30_000 }).catch(() => {});
     }
     await rm(path, { recursive: true, force: true, maxRetries: 3, retryDelay: 50 });
@@ -167,11 +173,17 @@ async function removeTree(path: string, programs: Programs | undefined): Promise
   }
 }
 
+/** Device-mapper devices that stand on a loop device or on its partitions, by their names. While one is there its loop device cannot be given back. */
+async function mappedOn(device: string): Promise<readonly string[]> {
+  const block = join('/sys/block', basename(device));
+  const parts = (await readdir(block).catch(() => [])).filter((name) => name.startsWith(basename(device))).map((name) => join(block, name));
+  const holders = await Promise.all([block, ...parts].map((place) => readdir(join(place, 'holders')).catch(() => [])));
+  const names = await Promise.all(holders.flat().map((holder) => readFile(join('/sys/block', holder, 'dm', 'name'), 'utf8').catch(() => '')));
+  return names.map((name) => name.trim()).filter((name) => name !== '');
+}
+
 async function mountsBelow(path: string): Promise<readonly string[]> {
-  const text = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '');
-  return text
-    .split('\n')
-    .map((line) => (line.split(' ')[4] ?? '').replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))))
+  return mountPoints(await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''))
     .filter((mount) => mount === path || mount.startsWith(`${path}/`))
     .reverse();
 }

@@ -131,6 +131,23 @@ export function programsContract(
       }
     });
 
+    it('takes no sandbox and no bounds without isolation, no place that is not plain, and no bound that bounds nothing', async () => {
+      const { programs, tools } = adapter();
+      const isolation = 'private-no-network';
+      for (const request of [
+        { sandbox: { directory: '/srv/build' } },
+        { bounds: { memoryBytesMax: 1000 } },
+        { isolation, sandbox: { directory: 'build' } },
+        { isolation, sandbox: { directory: '/srv/../etc' } },
+        { isolation, sandbox: { directory: '/srv/build', readOnly: ['/srv/./tree'] } },
+        { isolation, sandbox: { directory: '/srv/build', readOnly: [''] } },
+        { isolation, bounds: { processesMax: 0 } },
+        { isolation, bounds: { diskBytesMax: Number.NaN } },
+      ] as const) {
+        await expect(programs.run({ ...tools.speaks, ...request, deadlineMs: 1000 })).rejects.toThrow(TypeError);
+      }
+    });
+
     it('ends a tool at its deadline', async () => {
       const { programs, tools } = adapter();
       await expect(programs.run({ ...tools.hangs, deadlineMs: 100 })).rejects.toMatchObject({ code: 'TOOL_TIMED_OUT' });

@@ -6,7 +6,7 @@ import { Secret } from '../../shared/config/secret.ts';
 import { createLog } from '../../shared/log/log.ts';
 import { loadReleases, parseReleases, ReleasesProblem } from '../../shared/releases/load.ts';
 
-const host = { cwd: '/home/spindle', cores: 6 };
+const host = { cwd: '/home/spindle', cores: 6, memoryBytes: 16 * 2 ** 30 };
 
 function problemsOf(environment: Record<string, string>): Record<string, string> {
   try {
@@ -35,9 +35,20 @@ describe('settings', () => {
       uploads: { fileBytesMax: 1024 ** 3, countMax: 200, bytesMax: 5 * 1024 ** 3, keepDays: 14 },
       rpmStoreBytesMax: 20 * 1024 ** 3,
       buildsInFlightMax: 4,
+      buildBounds: { memoryBytesMax: 4 * 2 ** 30, processesMax: 4096, diskBytesMax: 64 * 2 ** 30, diskFreeBytesMin: 2 ** 30 },
       builderSlots: 3,
       warnings: [],
     });
+  });
+
+  test('sizes are numbers with a unit, and not so small that nothing could be built', () => {
+    expect(problemsOf({ SPINDLE_BUILD_MEMORY_MAX: '8 GB', SPINDLE_BUILD_DISK_MAX: '-1', SPINDLE_DISK_FREE_MIN: '0' })).toEqual({
+      SPINDLE_BUILD_MEMORY_MAX: 'is not a size such as 8G or 512M',
+      SPINDLE_BUILD_DISK_MAX: 'is not a size such as 8G or 512M',
+      SPINDLE_DISK_FREE_MIN: 'must be at least 1M',
+    });
+    // A small machine's builds get what an image needs all the same.
+    expect(readConfig({}, { ...host, memoryBytes: 2 ** 30 }).buildBounds.memoryBytesMax).toBe(2 ** 30);
   });
 
   test('given values are used, paths are absolute, the value cannot be changed', () => {
@@ -52,6 +63,10 @@ describe('settings', () => {
         SPINDLE_RELEASES_FILE: 'releases.yaml',
         SPINDLE_BUILDS_IN_FLIGHT_MAX: '12',
         SPINDLE_BUILDER_SLOTS: '1',
+        SPINDLE_BUILD_MEMORY_MAX: '512M',
+        SPINDLE_BUILD_PROCESSES_MAX: '300',
+        SPINDLE_BUILD_DISK_MAX: '1048576',
+        SPINDLE_DISK_FREE_MIN: '2T',
         SPINDLE_EGRESS_ALLOW: 'mirror.lan:8080, 10.1.0.0/16',
         SPINDLE_UNTRUSTED_CODE: 'rpms',
         SPINDLE_UPLOAD_MIB_MAX: '10',
@@ -62,6 +77,7 @@ describe('settings', () => {
       host,
     );
     expect(config).toMatchObject({
+      buildBounds: { memoryBytesMax: 512 * 2 ** 20, processesMax: 300, diskBytesMax: 2 ** 20, diskFreeBytesMin: 2 * 2 ** 40 },
       stateDir: '/home/spindle/state',
       store: { path: '/home/spindle/state/store' },
       files: { path: '/srv/spindle files' },

@@ -1,7 +1,7 @@
 /** What an image engine is: a pure function from a resolved request to files and command lines, and a reader of those commands' output. */
 import type { Engine, ImageType, SingleBuildRequest } from '../../../shared/build/request.ts';
 import type { KickstartContent } from '../../../shared/kickstart/content.ts';
-import type { ProgramRequest } from '../../../shared/programs/programs.ts';
+import type { ProgramRequest, Sandbox } from '../../../shared/programs/programs.ts';
 import type { Release } from '../../../shared/releases/releases.ts';
 import type { Resolution } from '../../../shared/resolution/resolution.ts';
 
@@ -57,6 +57,8 @@ export interface RecipeStep {
   readonly share?: number;
   /** Whose lines these are, for the log, where `run.command` is only what starts it. */
   readonly tool?: string;
+  /** What it needs of the host besides what every step has: trees that the operator named, loop devices. Absolute paths. */
+  readonly sandbox?: Omit<Sandbox, 'directory'>;
   readonly run: Pick<ProgramRequest, 'command' | 'args' | 'isolation'> & { readonly env: Readonly<Record<string, string>> };
 }
 

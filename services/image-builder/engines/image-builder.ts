@@ -36,6 +36,8 @@ function render(order: EngineOrder): Recipe {
     steps: [
       {
         what: 'making the image',
+        // Its stages run in namespaces that it makes itself.
+        sandbox: { loopDevices: true, networkAdmin: true },
         run: {
           command: 'image-builder',
           args: [

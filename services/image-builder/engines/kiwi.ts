@@ -74,6 +74,7 @@ function renderProfileIn(order: EngineOrder, profile: string): Omit<Recipe, 'art
           // KIWI 9 knows neither.
           ...(isNew ? ['--set-release-version', releasever, '--set-type-attr', `volid=${request.label}`] : []),
         ],
+        [descriptions.description],
       ),
     ],
   };
@@ -101,9 +102,11 @@ function settings(): Recipe['files'] {
   ];
 }
 
-function kiwiStep({ root, resolution }: EngineOrder, choice: readonly string[], build: readonly string[]): RecipeStep {
+function kiwiStep({ root, resolution }: EngineOrder, choice: readonly string[], build: readonly string[], readOnly: readonly string[] = []): RecipeStep {
   return {
     what: 'making the image',
+    // It mounts the root file system's image while it fills it.
+    sandbox: { readOnly, loopDevices: true },
     run: {
       command: 'kiwi-ng',
       args: [

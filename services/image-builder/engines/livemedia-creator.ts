@@ -38,6 +38,7 @@ function render(order: EngineOrder): Recipe {
     steps: [
       {
         what: 'making the image',
+        sandbox: { loopDevices: true },
         run: {
           command: 'livemedia-creator',
           args: [
@@ -48,8 +49,8 @@ function render(order: EngineOrder): Recipe {
             ...['--tmp', `${root}/${layout.temporary}`, '--timeout', String(timeoutMinutes)],
           ],
           env: { HOME: `${root}/${layout.home}` },
-          // Anaconda sends its log to it over the loopback, which a network namespace of its own would not have up. The kickstart names local repositories only.
-          isolation: 'private',
+          // Anaconda sends its log to it over the loopback, which is there; the kickstart names local repositories only.
+          isolation: 'private-no-network',
         },
       },
     ],

@@ -35,6 +35,7 @@ function renderIn(order: EngineOrder): Omit<Recipe, 'artifact'> {
     steps: [
       {
         what: 'making the installer',
+        sandbox: { loopDevices: true },
         run: { command: 'lorax', args: argumentsOf(order), env: { HOME: `${order.root}/${layout.home}` }, isolation: 'private-no-network' },
       },
     ],

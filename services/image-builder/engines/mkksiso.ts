@@ -40,7 +40,12 @@ function render(order: EngineOrder): Recipe {
   }
   const isDvd = request.imageType === 'dvd';
   const env = { HOME: `${root}/${layout.home}` };
-  const run = (what: string, command: string, args: readonly string[]): RecipeStep => ({ what, run: { command, args, env, isolation: 'private-no-network' } });
+  const run = (what: string, command: string, args: readonly string[]): RecipeStep => ({
+    what,
+    // It rebuilds the boot ISO's file system for UEFI by a loop device.
+    sandbox: { readOnly: [base], loopDevices: true },
+    run: { command, args, env, isolation: 'private-no-network' },
+  });
   const sources = (['stable', 'side'] as const).filter((from) => resolution.packages.some((item) => item.from === from));
   const added = isDvd ? [`${medium}/repodata`, `${medium}/Packages`] : [layout.side];
   const kickstart = kickstartOf(order);
@@ -50,7 +55,8 @@ function render(order: EngineOrder): Recipe {
     steps: [
       ...(isDvd
         ? [
-            run('laying out the medium', 'cp', ['--archive', '--link', ...sources.map((from) => `${root}/${layout[from]}/Packages`), `${root}/${medium}/`]),
+            // Not as links: the repositories are another mount, and mkksiso follows none.
+            run('laying out the medium', 'cp', ['--archive', '--reflink=auto', ...sources.map((from) => `${root}/${layout[from]}/Packages`), `${root}/${medium}/`]),
             run('making the repository', 'createrepo_c', ['--no-database', '--general-compress-type', 'gz', `${root}/${medium}`]),
           ]
         : []),
