@@ -56,7 +56,12 @@ function render(order: EngineOrder): Recipe {
       ...(isDvd
         ? [
             // Not as links: the repositories are another mount, and mkksiso follows none.
-            run('laying out the medium', 'cp', ['--archive', '--reflink=auto', ...sources.map((from) => `${root}/${layout[from]}/Packages`), `${root}/${medium}/`]),
+            run('laying out the medium', 'cp', [
+              '--archive',
+              '--reflink=auto',
+              ...sources.map((from) => `${root}/${layout[from]}/Packages`),
+              `${root}/${medium}/`,
+            ]),
             run('making the repository', 'createrepo_c', ['--no-database', '--general-compress-type', 'gz', `${root}/${medium}`]),
           ]
         : []),
