@@ -102,11 +102,11 @@ async function test(args) {
 const commands = {
   demo: { hostTools: true, run: (args) => runModule('examples/demo.ts', args) },
   start: { hostTools: true, run: (args) => runModule('services/embedded.ts', args) },
-  test: { hostTools: true, run: test },
+  test: { hostTools: true, servers: true, run: test },
   check: { hostTools: false, run: check },
   sim: { hostTools: false, run: (args) => runModule('test/simulation/main.ts', args) },
   build: { hostTools: false, run: async () => void (await (await import('./compile.mjs')).compile()) },
-  bench: { hostTools: true, run: (args) => runModule('test/bench/run.ts', args) },
+  bench: { hostTools: true, servers: true, run: (args) => runModule('test/bench/run.ts', args) },
 };
 
 const [name = '', ...args] = process.argv.slice(2);
@@ -115,6 +115,6 @@ if (command === undefined) {
   process.stderr.write(`usage: node bin/${basename(import.meta.filename)} ${Object.keys(commands).join('|')} [arguments]\n`);
   process.exitCode = 2;
 } else {
-  await orExplain(() => setUp({ hostTools: command.hostTools }));
+  await orExplain(() => setUp({ hostTools: command.hostTools, servers: command.servers }));
   await command.run(args);
 }

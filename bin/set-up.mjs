@@ -3,7 +3,7 @@
  * runs before anything is installed, and fetches only through npm, apt-get or dnf. Messages go to standard error.
  */
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -54,6 +54,9 @@ const hostPackages = [
   { debian: 'bubblewrap', fedora: 'bubblewrap' },
   { debian: 'strace', fedora: 'strace' },
 ];
+
+/** Servers that the tests and benchmarks start as children of their own; never run as services of the host. */
+const serverPackages = [{ debian: 'rabbitmq-server', fedora: 'rabbitmq-server' }];
 
 /** Never installed, only downloaded by the sample distribution: the package index has to know it. */
 const kernelPackage = 'linux-image-cloud-amd64';
@@ -169,17 +172,17 @@ async function ensureNodePackages() {
   }
 }
 
-async function missingDebianPackages() {
-  const names = hostPackages.map(({ debian }) => debian);
+async function missingDebianPackages(packages) {
+  const names = packages.map(({ debian }) => debian);
   const { output } = await run('dpkg-query', ['-W', '-f', `\${db:Status-Abbrev}|\${Package}\\n`, ...names]);
   const installed = new Set();
   for (const line of output.split('\n')) if (line.startsWith('ii ')) installed.add(line.split('|')[1]?.trim());
   return names.filter((name) => !installed.has(name));
 }
 
-async function missingFedoraPackages() {
+async function missingFedoraPackages(packages) {
   const missing = [];
-  for (const { fedora } of hostPackages) {
+  for (const { fedora } of packages) {
     if (fedora !== undefined && (await run('rpm', ['-q', '--whatprovides', fedora])).code !== 0) missing.push(fedora);
   }
   return missing;
@@ -233,15 +236,33 @@ async function installDebianPackages(names) {
     await update();
     isUpdated = true;
   }
-  let result = await asRoot(install);
-  if (result.code !== 0 && !isUpdated) {
+  const result = await withoutServices(asRoot, async () => {
+    const first = await asRoot(install);
+    if (first.code === 0 || isUpdated) return first;
     // An index that is only a few hours old may already name versions that the archive has replaced.
     await update();
-    result = await asRoot(install);
-  }
+    return asRoot(install);
+  });
   if (result.code !== 0)
     throw new SetUpError(`apt-get install ended with status ${result.code}; mend what it says and run this again\n${lastLines(result.output)}`);
   say(`host packages are in place (${seconds(since)})`);
+}
+
+/** Debian starts the service of a package that it installs, unless the host's policy says no. Where the host has one, it stays as it is. */
+async function withoutServices(asRoot, action) {
+  const policy = '/usr/sbin/policy-rc.d';
+  if (existsSync(policy)) return action();
+  const directory = mkdtempSync(join(tmpdir(), 'spindle-set-up-'));
+  const path = join(directory, 'policy-rc.d');
+  writeFileSync(path, '#!/bin/sh\nexit 101\n');
+  const placed = await asRoot(['install', '-m', '755', path, policy]);
+  rmSync(directory, { recursive: true, force: true });
+  if (placed.code !== 0) throw new SetUpError(`${policy} could not be written, so a server would be started; mend what it says\n${lastLines(placed.output)}`);
+  try {
+    return await action();
+  } finally {
+    await asRoot(['rm', '-f', policy]);
+  }
 }
 
 async function installFedoraPackages(names) {
@@ -259,26 +280,27 @@ async function installFedoraPackages(names) {
   say(`host packages are in place (${seconds(since)})`);
 }
 
-async function ensureHostTools() {
+async function ensureHostTools(packages) {
   const release = readTextOr('/etc/os-release', '');
   const ids = [...release.matchAll(/^ID(?:_LIKE)?=(.*)$/gm)].flatMap(([, value]) => (value ?? '').replaceAll('"', '').split(' '));
   const isDebian = ids.includes('debian') || ids.includes('ubuntu');
   if (!isDebian && !ids.includes('fedora')) {
     throw new SetUpError(
-      `host tools are installed only on Debian, Ubuntu and Fedora; this is ${ids[0] ?? process.platform}. Install what these packages hold, then use bin/spindle and services/ directly: ${hostPackages.map(({ debian }) => debian).join(' ')}`,
+      `host tools are installed only on Debian, Ubuntu and Fedora; this is ${ids[0] ?? process.platform}. Install what these packages hold, then use bin/spindle and services/ directly: ${packages.map(({ debian }) => debian).join(' ')}`,
     );
   }
   const [missing, install] = isDebian ? [missingDebianPackages, installDebianPackages] : [missingFedoraPackages, installFedoraPackages];
-  if ((await missing()).length === 0) return;
+  if ((await missing(packages)).length === 0) return;
   await withLock('host-tools', async () => {
-    const names = await missing();
+    const names = await missing(packages);
     if (names.length > 0) await install(names);
   });
 }
 
 /** Both halves at once: they wait for different things. */
-export async function setUp({ hostTools }) {
-  const results = await Promise.allSettled([ensureNodePackages(), ...(hostTools ? [ensureHostTools()] : [])]);
+export async function setUp({ hostTools, servers = false }) {
+  const packages = [...(hostTools ? hostPackages : []), ...(servers ? serverPackages : [])];
+  const results = await Promise.allSettled([ensureNodePackages(), ...(packages.length > 0 ? [ensureHostTools(packages)] : [])]);
   const failures = results.filter(({ status }) => status === 'rejected').map(({ reason }) => reason);
   const unexpected = failures.find((reason) => !(reason instanceof SetUpError));
   if (unexpected !== undefined) throw unexpected;
@@ -296,4 +318,4 @@ export async function orExplain(action) {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await orExplain(() => setUp({ hostTools: true }));
+if (process.argv[1] === fileURLToPath(import.meta.url)) await orExplain(() => setUp({ hostTools: true, servers: true }));

@@ -8,6 +8,7 @@ const project = (name: string, testTimeout: number) => ({
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
   test: {
+    globalSetup: ['test/support/servers/keeper.ts'],
     projects: [
       project('unit', 10_000),
       project('contract', 30_000),

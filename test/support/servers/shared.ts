@@ -1,0 +1,34 @@
+/** How a test file comes by a server that the whole run shares: one that a setting names, else the one that the keeper starts. */
+import { request } from 'node:http';
+import { inject } from 'vitest';
+import type { RabbitMq } from './rabbitmq.ts';
+
+/** The run's RabbitMQ, or why there is none: then skip with that. Rejects where one should start and does not. */
+export async function sharedRabbitMq(): Promise<RabbitMq | string> {
+  const named = process.env['SPINDLE_TEST_AMQP_URL'];
+  if (!named) return kept<RabbitMq>('rabbitmq');
+  const url = new URL(named);
+  const managementUrl = process.env['SPINDLE_TEST_AMQP_MANAGEMENT_URL'] ?? `http://${url.username}:${url.password}@${url.hostname}:15672`;
+  url.pathname = '';
+  return { amqpUrl: url.href.replace(/\/$/, ''), managementUrl };
+}
+
+async function kept<Facts>(name: string): Promise<Facts | string> {
+  const text = await new Promise<string>((resolve, reject) => {
+    const call = request({ socketPath: inject('serverKeeper'), path: `/${name}` }, (response) => {
+      let body = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        body += chunk;
+      });
+      response.on('end', () => resolve(body));
+      response.on('error', reject);
+    });
+    call.on('error', reject);
+    call.end();
+  });
+  const answer = JSON.parse(text) as { readonly server?: Facts; readonly missing?: string; readonly broken?: string };
+  if (answer.missing !== undefined) return answer.missing;
+  if (answer.server === undefined) throw new Error(answer.broken);
+  return answer.server;
+}
