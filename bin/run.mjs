@@ -1,5 +1,5 @@
 /**
- * What the npm scripts start: `node bin/run.mjs demo|start|test|check|sim|bench [arguments]`. It sets up what the command needs, then runs the real thing:
+ * What the npm scripts start: `node bin/run.mjs demo|start|test|check|topology|sim|bench [arguments]`. It sets up what the command needs, then runs the real thing:
  * services in this very process, so that a signal sent to it reaches them, and tools as children.
  */
 import { spawn } from 'node:child_process';
@@ -104,6 +104,7 @@ const commands = {
   start: { hostTools: true, run: (args) => runModule('services/embedded.ts', args) },
   test: { hostTools: true, servers: true, run: test },
   check: { hostTools: false, run: check },
+  topology: { hostTools: false, run: (args) => runModule('services/topology.ts', args) },
   sim: { hostTools: false, run: (args) => runModule('test/simulation/main.ts', args) },
   build: { hostTools: false, run: async () => void (await (await import('./compile.mjs')).compile()) },
   bench: { hostTools: true, servers: true, run: (args) => runModule('test/bench/run.ts', args) },

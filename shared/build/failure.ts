@@ -95,6 +95,7 @@ export const failureKinds = {
   REMOTE_REFUSED: operator('never', 'An address, scheme or redirect that this service does not follow.'),
   BUS_UNAVAILABLE: operator('remote', 'The bus cannot be reached.'),
   BUS_UNROUTABLE: operator('remote', 'No queue is bound for this event.'),
+  BUS_TOPOLOGY_DRIFT: operator('never', 'The broker holds a queue or exchange of another shape than this version needs; the message says what differs.'),
   STORE_UNAVAILABLE: operator('remote', 'The store cannot be reached.'),
   STATE_DIR_LOCKED: operator('never', 'Another process uses this state directory.'),
   MAIL_UNAVAILABLE: operator('remote', 'The mail server cannot be reached.'),

@@ -26,18 +26,27 @@ export type Disposition = 'ack' | 'requeue' | { readonly deadLetter: string };
 export interface Subscription {
   /** No new deliveries until `resume`; those under way go on. Twice is once. */
   pause(): void;
-  resume(): void;
+  /** `room`: how many it can take now, where that is less than `prefetch`. A bus may hand out more for a moment; they are then for the handler to give back. */
+  resume(room?: number): void;
   /** No new deliveries; resolves when the handlers under way have returned. Undelivered messages stay queued. Twice is once. */
   close(): Promise<void>;
 }
 
 export interface Topology {
   /** Each durable queue and the routing keys bound to it, on the topic exchange `spindle`. */
-  readonly queues: readonly { readonly name: string; readonly bindings: readonly string[] }[];
+  readonly queues: readonly {
+    readonly name: string;
+    readonly bindings: readonly string[];
+    /** Times that a message may come back because its reader vanished, before the bus makes a dead letter of it: a backstop, where the bus can count that. */
+    readonly deliveriesMax?: number;
+  }[];
 }
 
 export interface Bus {
-  /** Makes sure that exchange, queues and bindings exist. Idempotent. Messages published before a queue exists do not reach it. */
+  /**
+   * Makes sure that exchange, queues and bindings exist. Idempotent. Messages published before a queue exists do not reach it. Rejects with BUS_TOPOLOGY_DRIFT where the broker
+   * holds one of them in another shape.
+   */
   assert(topology: Topology): Promise<void>;
   /**
    * Resolves when every bound queue holds the message (a publisher confirm). Rejects with BUS_UNROUTABLE where no queue is bound, with

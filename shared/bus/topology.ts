@@ -32,6 +32,12 @@ function sideRepoReadyKey(arch: string, imageType: ImageType, engine: Engine): s
 }
 
 /**
+ * A build node with a slot free is sent the first message of each queue that it reads and gives all but one back, and the broker counts that. So these need a limit that only a
+ * message which kills its readers reaches.
+ */
+const builderDeliveriesMax = 1_000;
+
+/**
  * The queues of all stages. The image-builder has one for each architecture and image type of a release with each engine that a request may name,
  * whether or not a worker for it runs: so work for a missing worker waits instead of being lost.
  */
@@ -51,7 +57,7 @@ export function pipelineTopology({ releases }: ReleasesFile): Topology {
     queues: [
       queue('resolver', BuildRequested.type),
       queue('side-repo', BuildResolved.type),
-      ...builderKeys.map((key) => queue('image-builder', key)),
+      ...builderKeys.map((key) => ({ ...queue('image-builder', key), deliveriesMax: builderDeliveriesMax })),
       queue('boot-test', ImageBuilt.type),
       queue('uploader', ImageBootTested.type),
       { name: stageQueue('notifier', 'build.ended'), bindings: [BuildFinished.type, BuildFailed.type, BuildCanceled.type] },

@@ -15,7 +15,8 @@ interface Listen {
 
 /** What the embedded service needs to start. Paths are absolute; URLs have no slash at the end. */
 export interface Config {
-  readonly bus: { readonly scheme: 'embedded' };
+  /** `amqp`: RabbitMQ; the URL holds its password. */
+  readonly bus: { readonly scheme: 'embedded' } | { readonly scheme: 'amqp'; readonly url: Secret };
   readonly store: { readonly scheme: 'file'; readonly path: string };
   readonly files: { readonly scheme: 'file'; readonly path: string };
   readonly mail: { readonly scheme: 'file'; readonly path: string };
@@ -62,7 +63,6 @@ export class ConfigProblem extends Error {
 
 /** What each port's scheme will mean, so that a setting for a later version is told apart from a mistake. */
 const laterSchemes: Readonly<Record<string, readonly string[]>> = {
-  SPINDLE_BUS_URL: ['amqp', 'amqps'],
   SPINDLE_STORE_URL: ['mongodb', 'mongodb+srv'],
   SPINDLE_FILES_URL: ['s3', 'ftp', 'ftps', 'sftp'],
   SPINDLE_MAIL_URL: ['smtp', 'smtps'],
@@ -167,13 +167,25 @@ const untrustedCode = text.transform((value, context): UntrustedCode => {
   return { kickstartScripts: entries.includes('kickstart-scripts'), rpms: entries.includes('rpms') };
 });
 
+function isAmqpUrl(text: string): boolean {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  return url !== undefined && /^amqps?:$/.test(url.protocol) && url.hostname !== '' && url.hash === '' && /^\/?[^/]*$/.test(url.pathname);
+}
+
 const Environment = z.object({
   SPINDLE_BUS_URL: z
     .instanceof(Secret)
     .optional()
-    .superRefine((url, context) => {
+    .transform((url, context): Config['bus'] => {
       const value = url?.reveal() ?? 'embedded:';
-      if (value !== 'embedded:') context.addIssue({ code: 'custom', message: refusedScheme('SPINDLE_BUS_URL', value, '`embedded:`') });
+      if (url === undefined || value === 'embedded:') return { scheme: 'embedded' };
+      if (isAmqpUrl(value)) return { scheme: 'amqp', url };
+      const isAmqp = /^amqps?$/.test(schemeOf(value) ?? '');
+      const message = isAmqp
+        ? 'is not an AMQP URL such as amqp://user:password@host:5672/virtual-host; a virtual host has no slash in it unless written as %2F'
+        : refusedScheme('SPINDLE_BUS_URL', value, '`embedded:` and `amqp://user:password@host/virtual-host`');
+      context.addIssue({ code: 'custom', message });
+      return z.NEVER;
     }),
   SPINDLE_STORE_URL: fileUrl('SPINDLE_STORE_URL'),
   SPINDLE_FILES_URL: fileUrl('SPINDLE_FILES_URL'),
@@ -257,7 +269,7 @@ export function readConfig(
   const below = (path: string, name: string) => (path === '' ? resolve(stateDir, name) : resolve(host.cwd, path));
   const builderSlots = settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2)));
   return deepFreeze({
-    bus: { scheme: 'embedded' as const },
+    bus: settings.SPINDLE_BUS_URL,
     store: { scheme: 'file' as const, path: below(settings.SPINDLE_STORE_URL, 'store') },
     files: { scheme: 'file' as const, path: below(settings.SPINDLE_FILES_URL, 'files') },
     mail: { scheme: 'file' as const, path: below(settings.SPINDLE_MAIL_URL, 'mail') },

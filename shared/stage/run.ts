@@ -133,7 +133,7 @@ export async function runStage(
     const release = () => {
       runs.delete(buildId);
       end();
-      if (runs.size < slots && !isStopping && !isHeld) subscription?.resume();
+      if (runs.size < slots && !isStopping && !isHeld) subscription?.resume(slots - runs.size);
     };
     try {
       const taken = await beingTaken(take(run));
@@ -456,7 +456,7 @@ export async function runStage(
     },
     resume: () => {
       isHeld = false;
-      if (runs.size < slots && !isStopping) subscription?.resume();
+      if (runs.size < slots && !isStopping) subscription?.resume(slots - runs.size);
     },
     stop: () => {
       stopped ??= (async () => {

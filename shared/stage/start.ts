@@ -3,10 +3,11 @@ import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { spindleVersion } from '../build/version.ts';
-import type { Bus } from '../bus/bus.ts';
+import type { Bus, Delivery } from '../bus/bus.ts';
 import type { DeadLetter } from '../bus/dead-letter.ts';
 import { deadLetterCollection } from '../bus/dead-letter-collection.ts';
 import { embeddedBus } from '../bus/embedded.ts';
+import { rabbitMqBus } from '../bus/rabbitmq.ts';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import type { Config } from '../config/config.ts';
@@ -97,12 +98,7 @@ export async function openAdapters(
   life.add('files', () => files.close());
   const mail = fileMail({ directory: config.mail.path });
   life.add('mail', () => mail.close());
-  const deadLetters: Collection<DeadLetter> = await store.collection(deadLetterCollection);
-  const bus = embeddedBus({
-    deadLetters,
-    clock,
-    onHandlerError: (error, delivery) => logger.warn({ err: error, queue: delivery.queue, messageId: delivery.id }, 'a message is handed out again'),
-  });
+  const bus = await openBus(config, { ...options, store });
   life.add('bus', () => bus.close());
   const egress = httpEgress({ userAgent: `Spindle/${spindleVersion} (on-demand Fedora image builds)`, allow: options.allow });
   life.add('egress', () => egress.close());
@@ -132,4 +128,16 @@ export async function openAdapters(
   });
   life.add('solver', () => solver.close());
   return { clock, programs, store, bus, files, mail, workspaces, egress, downloads, rpms, solver };
+}
+
+async function openBus(
+  config: Config,
+  { store, clock, logger, worker }: { readonly store: Store; readonly clock: Clock; readonly logger: Log; readonly worker: string },
+): Promise<Bus> {
+  const onHandlerError = (error: unknown, { queue, id }: Delivery) => logger.warn({ err: error, queue, messageId: id }, 'a message is handed out again');
+  if (config.bus.scheme === 'amqp') {
+    return rabbitMqBus({ url: config.bus.url.reveal(), clock, worker, onHandlerError, onTrouble: (error, what) => logger.warn({ err: error }, what) });
+  }
+  const deadLetters: Collection<DeadLetter> = await store.collection(deadLetterCollection);
+  return embeddedBus({ deadLetters, clock, onHandlerError });
 }

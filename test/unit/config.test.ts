@@ -112,7 +112,7 @@ describe('settings', () => {
       SPINDLE_UNTRUSTED_CODE: 'rpms,scripts',
     });
     expect(problems).toEqual({
-      SPINDLE_BUS_URL: 'has the unknown scheme kafka:; this version serves `embedded:`',
+      SPINDLE_BUS_URL: 'has the unknown scheme kafka:; this version serves `embedded:` and `amqp://user:password@host/virtual-host`',
       SPINDLE_STORE_URL: 'is not a URL; this version serves `file:` or `file:///a/path`',
       SPINDLE_LISTEN: 'is not HOST:PORT such as 127.0.0.1:8080 or [::1]:8080',
       SPINDLE_PUBLIC_URL: 'is not an http or https URL without user, query and fragment',
@@ -127,7 +127,6 @@ describe('settings', () => {
 
   test('what comes with a later version says so and shows no password', () => {
     const environment = {
-      SPINDLE_BUS_URL: 'amqps://user:hunter2@broker/vhost',
       SPINDLE_STORE_URL: 'mongodb://user:hunter2@db/spindle',
       SPINDLE_FILES_URL: 's3://bucket/prefix?secret=hunter2',
       SPINDLE_MAIL_URL: 'smtp://user:hunter2@mail',
@@ -145,6 +144,18 @@ describe('settings', () => {
     }
     expect(shown).toContain('SPINDLE_MAIL_URL');
     expect(shown).not.toContain('hunter2');
+  });
+
+  test('a broker is named by an AMQP URL, whose password is not shown', () => {
+    const { bus } = readConfig({ SPINDLE_BUS_URL: 'amqps://user:hunter2@broker.example/spindle?heartbeat=5' }, host);
+    expect(bus.scheme === 'amqp' && bus.url.reveal()).toBe('amqps://user:hunter2@broker.example/spindle?heartbeat=5');
+    expect(`${JSON.stringify(bus)}${inspect(bus)}`).not.toContain('hunter2');
+    expect(readConfig({}, host).bus).toEqual({ scheme: 'embedded' });
+    for (const wrong of ['amqp:', 'amqp://', 'amqp://user:hunter2@broker/a/b', 'amqp://user:hunter2@broker:port/', 'amqp:broker']) {
+      const problem = problemsOf({ SPINDLE_BUS_URL: wrong })['SPINDLE_BUS_URL'];
+      expect(problem, wrong).toContain('is not an AMQP URL');
+      expect(problem).not.toContain('hunter2');
+    }
   });
 
   test('without sign-in only loopback is served', () => {
