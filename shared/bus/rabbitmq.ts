@@ -14,7 +14,7 @@ import { bounded, openChannel, openLink } from './rabbitmq/link.ts';
 import { confirmedPublisher } from './rabbitmq/publisher.ts';
 import { brokerSubscriber } from './rabbitmq/subscription.ts';
 import { letterHeadersOf } from './rabbitmq/wire.ts';
-import { isRoutingKey } from './routing-key.ts';
+import { isRoutingKey, routingKeyMatches } from './routing-key.ts';
 
 export interface RabbitMqBusOptions {
   /** `amqp:` or `amqps:`, with user, password and virtual host. */
@@ -26,6 +26,8 @@ export interface RabbitMqBusOptions {
   readonly onHandlerError?: (error: unknown, delivery: Delivery) => void;
   /** Told what is wrong with the broker, in words; nothing that was promised is broken by it. */
   readonly onTrouble?: (error: unknown, what: string) => void;
+  /** How often the broker is asked whether it still knows the consumers. */
+  readonly watchMs?: number;
 }
 
 /** RabbitMQ takes 128 MiB in 3.10 and 16 MiB in 4; the embedded bus takes as much as here. */
@@ -33,6 +35,11 @@ const bodyLengthMax = 8 * 1024 * 1024;
 /** A service may start before its broker does. */
 const startTimeoutMs = 60_000;
 const subscribeTimeoutMs = 10_000;
+/**
+ * A queue that was deleted is not made again at once: RabbitMQ 3.10 would then never tell its readers that theirs is gone, and they would wait for ever on one that nobody can
+ * publish to.
+ */
+const deletedQueueMs = 1_000;
 const pingTimeoutMs = 2_000;
 const readTimeoutMs = 15_000;
 
@@ -61,11 +68,13 @@ export function rabbitMqBus(options: RabbitMqBusOptions): Bus {
   /** The connection whose broker is known to hold everything. */
   let declaredOn: unknown;
   let declaring: Promise<void> | undefined;
-  /** After a lost connection the broker may be another one, or an empty one. Many channels come back at once; one of them asks. */
-  const declareAgain = (): Promise<void> => {
+  /** After a lost connection the broker may be another one, or an empty one. Many channels come back at once; one of them asks. `isSuspect`: something is missing for certain. */
+  const declareAgain = (isSuspect = false): Promise<void> => {
     const model = publishing.current();
+    if (isSuspect) declaredOn = undefined;
     if (known.size === 0 || (declaredOn === model && model !== undefined)) return Promise.resolve();
-    declaring ??= declare({ queues: [...known.values()] })
+    declaring ??= (isSuspect ? clock.sleep(deletedQueueMs) : Promise.resolve())
+      .then(() => declare({ queues: [...known.values()] }))
       .then(
         () => {
           declaredOn = model;
@@ -102,10 +111,11 @@ export function rabbitMqBus(options: RabbitMqBusOptions): Bus {
 
   /** A queue that nobody asserted here may have been by another process. */
   const checkQueues = async (queues: readonly string[]): Promise<void> => {
+    if (queues.length === 0) return;
     const model = await consuming.ready(subscribeTimeoutMs);
     for (const queue of queues) {
-      const channel = await openChannel(model.createChannel());
       try {
+        const channel = await openChannel(model.createChannel());
         await channel.checkQueue(queue);
         await channel.close();
       } catch (error) {
@@ -134,21 +144,25 @@ export function rabbitMqBus(options: RabbitMqBusOptions): Bus {
     async publish(message) {
       check();
       const content = checkedContent(message);
-      await publisher.publish({
-        id: message.id,
-        exchange: stageExchange,
-        routingKey: message.routingKey,
-        content,
-        mandatory: message.mandatory !== false,
-      });
+      const { id, routingKey, mandatory = true } = message;
+      const publish = () => publisher.publish({ id, exchange: stageExchange, routingKey, content, mandatory });
+      try {
+        await publish();
+      } catch (error) {
+        const isRoutable = [...known.values()].some(({ bindings }) => bindings.some((binding) => routingKeyMatches(binding, routingKey)));
+        if (!(error instanceof SpindleError && error.code === 'BUS_UNROUTABLE' && isRoutable)) throw error;
+        // Its queue was there: somebody deleted it.
+        await declareAgain(true);
+        await publish();
+      }
     },
     async subscribe({ queues: names, prefetch }, handler) {
       check();
       if (closing !== undefined) throw new SpindleError('PORT_CLOSED', 'the bus is closing, so nothing can be subscribed to');
       if (!Number.isInteger(prefetch) || prefetch < 1) throw new SpindleError('INTERNAL', `prefetch is ${prefetch}; it is a whole number from 1`);
       const queues = [...new Set(names)];
-      // While the broker is away, what was asserted here is taken to be there when it is back.
-      if (consuming.current() !== undefined || queues.some((queue) => !known.has(queue))) await checkQueues(queues);
+      // What was asserted here is there, or will be when the broker is back.
+      await checkQueues(queues.filter((queue) => !known.has(queue)));
       const subscriber = brokerSubscriber({
         link: consuming,
         publisher,
@@ -158,6 +172,8 @@ export function rabbitMqBus(options: RabbitMqBusOptions): Bus {
         handler,
         prepare: declareAgain,
         onHandlerError,
+        onTrouble,
+        ...(options.watchMs === undefined ? {} : { watchMs: options.watchMs }),
         timestamp: () => timestamp(clock),
       });
       subscriptions.add(subscriber);

@@ -16,6 +16,10 @@ const requeueMinMs = 10;
 const requeueMaxMs = 1_000;
 /** A consumer that the broker ended is begun again after this. */
 const consumeAgainMs = 500;
+/** How often the broker is asked whether it still knows these consumers: it may have lost one without a word. */
+const watchMs = 30_000;
+/** Of AMQP: there is no such queue. */
+const notFound = 404;
 /** Of AMQP: a number of 16 bits. */
 const prefetchMax = 65_535;
 
@@ -26,9 +30,11 @@ export interface SubscriberOptions {
   readonly queues: readonly string[];
   readonly prefetch: number;
   readonly handler: (delivery: Delivery) => Promise<Disposition>;
-  /** Runs before each new channel: the broker may have lost the queues. */
-  readonly prepare: () => Promise<void>;
+  /** Runs before each new channel: the broker may have lost the queues. `isSuspect`: it has. */
+  readonly prepare: (isSuspect?: boolean) => Promise<void>;
   readonly onHandlerError: (error: unknown, delivery: Delivery) => void;
+  readonly onTrouble: (error: unknown, what: string) => void;
+  readonly watchMs?: number;
   readonly timestamp: () => string;
 }
 
@@ -57,7 +63,7 @@ export interface Subscriber extends Subscription {
 }
 
 export function brokerSubscriber(options: SubscriberOptions): Subscriber {
-  const { link, publisher, clock, queues, handler, prepare, onHandlerError, timestamp } = options;
+  const { link, publisher, clock, queues, handler, prepare, onHandlerError, onTrouble, timestamp } = options;
   const prefetch = Math.min(options.prefetch, prefetchMax);
   /** Delivered and not yet handed to the handler, each queue's in their order. */
   const buffers = new Map<string, Held[]>(queues.map((queue) => [queue, []]));
@@ -88,9 +94,15 @@ export function brokerSubscriber(options: SubscriberOptions): Subscriber {
           held.filter((one) => one.session !== made),
         );
     });
-    await begin(made);
+    try {
+      await begin(made);
+    } catch (error) {
+      if ((error as { code?: unknown } | null)?.code === notFound) await prepare(true);
+      throw error;
+    }
     session = made;
     void steer(made);
+    watch(made);
     return { channel, kept: made };
   });
 
@@ -113,11 +125,30 @@ export function brokerSubscriber(options: SubscriberOptions): Subscriber {
     on.tags.delete(queue);
     clock.after(consumeAgainMs, () => {
       if (on.isLost || !wantsMessages() || on.tags.has(queue)) return;
-      prepare()
+      prepare(true)
         .then(() => consume(on, queue))
         // A channel that fails here is closed, and a new one begins from the start.
         .catch(() => on.channel.close().catch(() => undefined));
     });
+  };
+
+  const watch = (on: Session): void => {
+    clock.after(options.watchMs ?? watchMs, () => {
+      if (on.isLost || isClosed) return;
+      look(on)
+        .catch(() => undefined)
+        .finally(() => watch(on));
+    });
+  };
+
+  const look = async (on: Session): Promise<void> => {
+    for (const [queue, tag] of [...on.tags]) {
+      const { consumerCount } = await on.channel.checkQueue(queue);
+      if (consumerCount > 0 || on.tags.get(queue) !== tag) continue;
+      onTrouble(undefined, `the broker forgot that ${queue} is read here; it is read anew`);
+      await on.channel.close();
+      return;
+    }
   };
 
   /** Brings the consumers to what is wanted now, and again if that changed meanwhile. */
