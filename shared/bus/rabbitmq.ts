@@ -26,8 +26,6 @@ export interface RabbitMqBusOptions {
   readonly onHandlerError?: (error: unknown, delivery: Delivery) => void;
   /** Told what is wrong with the broker, in words; nothing that was promised is broken by it. */
   readonly onTrouble?: (error: unknown, what: string) => void;
-  /** How often the broker is asked whether it still knows the consumers. */
-  readonly watchMs?: number;
 }
 
 /** RabbitMQ takes 128 MiB in 3.10 and 16 MiB in 4; the embedded bus takes as much as here. */
@@ -53,6 +51,7 @@ export function rabbitMqBus(options: RabbitMqBusOptions): Bus {
   /** queue → what it was asserted with, to be asserted again on a broker that lost it. */
   const known = new Map<string, Topology['queues'][number]>();
   const subscriptions = new Set<{ close(): Promise<void> }>();
+  let lastReading: Promise<unknown> = Promise.resolve();
   let isClosed = false;
   let closing: Promise<void> | undefined;
 
@@ -172,8 +171,6 @@ export function rabbitMqBus(options: RabbitMqBusOptions): Bus {
         handler,
         prepare: declareAgain,
         onHandlerError,
-        onTrouble,
-        ...(options.watchMs === undefined ? {} : { watchMs: options.watchMs }),
         timestamp: () => timestamp(clock),
       });
       subscriptions.add(subscriber);
@@ -194,7 +191,10 @@ export function rabbitMqBus(options: RabbitMqBusOptions): Bus {
       check();
       const model = consuming.current();
       if (!model) throw consuming.unavailable();
-      return bounded(clock, readTimeoutMs, readDeadLetters(model, clock, limit));
+      // Within one connection the broker knows no turns.
+      const reading = lastReading.then(() => readDeadLetters(model, clock, limit));
+      lastReading = reading.catch(() => undefined);
+      return bounded(clock, readTimeoutMs, reading);
     },
     broadcast(topic, payload) {
       if (!isClosed) broadcasts.broadcast(topic, payload);

@@ -83,7 +83,7 @@ interface Client {
 
 interface Fixture {
   readonly at: Place;
-  client(url?: string, options?: { readonly watchMs: number }): Client;
+  client(url?: string): Client;
 }
 
 const closers: (() => Promise<void>)[] = [];
@@ -98,13 +98,12 @@ const test = base.extend<{ f: Fixture }>({
     closers.push(at.dispose);
     await use({
       at,
-      client: (url = at.host.url, options = { watchMs: 30_000 }) => {
+      client: (url = at.host.url) => {
         const troubles: string[] = [];
         const bus = rabbitMqBus({
           url,
           clock,
           worker: 'test',
-          ...options,
           onTrouble: (error, what) => troubles.push(`${what}: ${error instanceof Error ? error.message : ''}`),
         });
         closers.push(() => bus.close());
@@ -371,22 +370,6 @@ describe('the RabbitMQ bus', { timeout: startTimeoutMs }, () => {
       await until(() => seen.length === 3);
       await bus.publish(message('thing.two'));
       await until(() => seen.length === 4);
-    });
-
-    test('a reader that the broker forgot without a word reads again', async ({ f: { at, client } }) => {
-      const { bus, troubles } = client(undefined, { watchMs: 50 });
-      await bus.assert(topology);
-      const seen = await collect(bus);
-      await bus.publish(message());
-      await until(() => seen.length === 1);
-      const channel = await stranger(at);
-      // RabbitMQ 3.10 tells a reader nothing when its queue is deleted and made again at once.
-      await channel.deleteQueue('one');
-      await channel.assertQueue('one', { durable: true, arguments: brokerObjects(topology).queues[1]?.arguments });
-      await channel.bindQueue('one', 'spindle', 'thing.one');
-      await bus.publish(message());
-      await until(() => seen.length === 2);
-      expect(troubles.filter((text) => !text.includes('read anew'))).toEqual([]);
     });
 
     test('a queue without a reader that was deleted is made again by whoever publishes to it', async ({ f: { at, client } }) => {

@@ -10,78 +10,90 @@ import { letterOf } from './wire.ts';
 /** Of the front of the queue, which holds the oldest. */
 const lettersReadMax = 2_000;
 const bytesReadMax = 64 * 1024 * 1024;
-/** The broker says how many there are; should some be on their way to another reader that is just giving them back, this ends the wait. */
+/** The broker says how many there are; should one be taken out meanwhile, this ends the wait for it. */
 const silenceMs = 1_000;
 const othersWaitMs = 5_000;
-const accessRefused = 403;
+/** Of AMQP: the queue belongs to another connection. */
+const resourceLocked = 405;
+const readerLock = 'spindle.dead-letters.reader';
 
-/** Oldest first, the same id once, at most `limit`. One reader at a time, over all hosts: what one has in hand another would not see. */
+/**
+ * Oldest first, the same id once, at most `limit`. Reading hands the letters out and gives them back, so there is one reader at a time, over all hosts: what one has in hand
+ * another would not see.
+ */
 export async function readDeadLetters(model: ChannelModel, clock: Pick<Clock, 'now' | 'after' | 'sleep'>, limit: number): Promise<readonly DeadLetter[]> {
-  const giveUpAt = clock.now() + othersWaitMs;
-  for (;;) {
-    try {
-      const messages = await look(model, clock);
+  try {
+    return await withReaderLock(model, clock, async () => {
+      const channel = await openChannel(model.createChannel());
       const letters = new Map<string, DeadLetter>();
-      for (const message of messages) {
+      for (const message of await look(channel, clock)) {
         const letter = letterOf(message, timestamp(clock));
         if (!letters.has(letter.id)) letters.set(letter.id, letter);
       }
+      await channel.close();
       return [...letters.values()].sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0)).slice(0, limit);
+    });
+  } catch (error) {
+    throw new SpindleError('BUS_UNAVAILABLE', `the dead letters could not be read: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+/** A queue that only one connection may have says whose turn it is. It goes with its connection, and so never outlives a reader that died. */
+async function withReaderLock<T>(model: ChannelModel, clock: Pick<Clock, 'now' | 'sleep'>, act: () => Promise<T>): Promise<T> {
+  const giveUpAt = clock.now() + othersWaitMs;
+  for (;;) {
+    const channel = await openChannel(model.createChannel());
+    try {
+      await channel.assertQueue(readerLock, { exclusive: true, durable: false });
     } catch (error) {
-      const isTaken = (error as { code?: unknown } | null)?.code === accessRefused;
-      if (!isTaken || clock.now() > giveUpAt) {
-        throw new SpindleError('BUS_UNAVAILABLE', `the dead letters could not be read: ${error instanceof Error ? error.message : String(error)}`, {
-          cause: error,
-        });
-      }
+      if ((error as { code?: unknown } | null)?.code !== resourceLocked || clock.now() > giveUpAt) throw error;
       await clock.sleep(50);
+      continue;
+    }
+    try {
+      return await act();
+    } finally {
+      await channel.deleteQueue(readerLock).catch(() => undefined);
+      await channel.close().catch(() => undefined);
     }
   }
 }
 
-async function look(model: ChannelModel, clock: Pick<Clock, 'after'>): Promise<readonly ConsumeMessage[]> {
-  const channel: Channel = await openChannel(model.createChannel());
-  try {
-    const { messageCount } = await channel.checkQueue(deadLetterQueue);
-    const wanted = Math.min(messageCount, lettersReadMax);
-    if (wanted === 0) return [];
-    await channel.prefetch(wanted);
-    return await new Promise((resolve, reject) => {
-      const messages: ConsumeMessage[] = [];
-      let bytes = 0;
-      let forget = () => {};
-      const end = () => {
-        forget();
-        resolve(messages);
-      };
-      const waitOn = () => {
-        forget();
-        forget = clock.after(silenceMs, end);
-      };
-      channel.once('close', () => {
-        forget();
-        reject(new Error('the connection was lost'));
-      });
-      waitOn();
-      channel
-        .consume(
-          deadLetterQueue,
-          (message) => {
-            if (message === null) return end();
-            messages.push(message);
-            bytes += message.content.length;
-            if (messages.length >= wanted || bytes > bytesReadMax) end();
-            else waitOn();
-          },
-          { exclusive: true },
-        )
-        .catch((error: unknown) => {
-          forget();
-          reject(error);
-        });
-    });
-  } finally {
-    // Closing gives them all back.
-    await channel.close().catch(() => undefined);
-  }
+async function look(channel: Channel, clock: Pick<Clock, 'now' | 'after' | 'sleep'>): Promise<readonly ConsumeMessage[]> {
+  const { messageCount } = await channel.checkQueue(deadLetterQueue);
+  const wanted = Math.min(messageCount, lettersReadMax);
+  if (wanted === 0) return [];
+  await channel.prefetch(wanted);
+  const messages: ConsumeMessage[] = [];
+  await new Promise<void>((resolve, reject) => {
+    let bytes = 0;
+    let forget = () => {};
+    const waitOn = () => {
+      forget();
+      forget = clock.after(silenceMs, resolve);
+    };
+    channel.once('close', () => reject(new Error('the connection was lost')));
+    waitOn();
+    channel
+      .consume(
+        deadLetterQueue,
+        (message) => {
+          if (message === null) return resolve();
+          messages.push(message);
+          bytes += message.content.length;
+          if (messages.length >= wanted || bytes > bytesReadMax) resolve();
+          else waitOn();
+        },
+        { consumerTag: readerLock },
+      )
+      .catch(reject);
+  });
+  await channel.cancel(readerLock);
+  channel.nackAll(true);
+  // The next reader counts what is there: so it is not its turn before they are back.
+  const giveUpAt = clock.now() + silenceMs;
+  while ((await channel.checkQueue(deadLetterQueue)).messageCount < messages.length && clock.now() < giveUpAt) await clock.sleep(2);
+  return messages;
 }

@@ -16,8 +16,6 @@ const requeueMinMs = 10;
 const requeueMaxMs = 1_000;
 /** A consumer that the broker ended is begun again after this. */
 const consumeAgainMs = 500;
-/** How often the broker is asked whether it still knows these consumers: it may have lost one without a word. */
-const watchMs = 30_000;
 /** Of AMQP: there is no such queue. */
 const notFound = 404;
 /** Of AMQP: a number of 16 bits. */
@@ -33,8 +31,6 @@ export interface SubscriberOptions {
   /** Runs before each new channel: the broker may have lost the queues. `isSuspect`: it has. */
   readonly prepare: (isSuspect?: boolean) => Promise<void>;
   readonly onHandlerError: (error: unknown, delivery: Delivery) => void;
-  readonly onTrouble: (error: unknown, what: string) => void;
-  readonly watchMs?: number;
   readonly timestamp: () => string;
 }
 
@@ -63,7 +59,7 @@ export interface Subscriber extends Subscription {
 }
 
 export function brokerSubscriber(options: SubscriberOptions): Subscriber {
-  const { link, publisher, clock, queues, handler, prepare, onHandlerError, onTrouble, timestamp } = options;
+  const { link, publisher, clock, queues, handler, prepare, onHandlerError, timestamp } = options;
   const prefetch = Math.min(options.prefetch, prefetchMax);
   /** Delivered and not yet handed to the handler, each queue's in their order. */
   const buffers = new Map<string, Held[]>(queues.map((queue) => [queue, []]));
@@ -102,7 +98,6 @@ export function brokerSubscriber(options: SubscriberOptions): Subscriber {
     }
     session = made;
     void steer(made);
-    watch(made);
     return { channel, kept: made };
   });
 
@@ -130,25 +125,6 @@ export function brokerSubscriber(options: SubscriberOptions): Subscriber {
         // A channel that fails here is closed, and a new one begins from the start.
         .catch(() => on.channel.close().catch(() => undefined));
     });
-  };
-
-  const watch = (on: Session): void => {
-    clock.after(options.watchMs ?? watchMs, () => {
-      if (on.isLost || isClosed) return;
-      look(on)
-        .catch(() => undefined)
-        .finally(() => watch(on));
-    });
-  };
-
-  const look = async (on: Session): Promise<void> => {
-    for (const [queue, tag] of [...on.tags]) {
-      const { consumerCount } = await on.channel.checkQueue(queue);
-      if (consumerCount > 0 || on.tags.get(queue) !== tag) continue;
-      onTrouble(undefined, `the broker forgot that ${queue} is read here; it is read anew`);
-      await on.channel.close();
-      return;
-    }
   };
 
   /** Brings the consumers to what is wanted now, and again if that changed meanwhile. */
