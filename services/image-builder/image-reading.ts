@@ -4,6 +4,7 @@ import type { Nevra } from '../../shared/fedora/nvr.ts';
 import type { ProgramRequest, ProgramResult, Programs } from '../../shared/programs/programs.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { layout } from './engines/engine.ts';
+import { shortageOfRoom } from './tool-failure.ts';
 
 export interface ImageReading {
   readonly programs: Programs;
@@ -32,7 +33,7 @@ export async function extractFromImage(iso: string, path: string, as: string, re
 
 /** Its output goes to the build's log, but for lists that are only read. Rejects with IMAGE_UNREADABLE where it fails. */
 export async function runTool(
-  { programs, signal, log }: ImageReading,
+  { programs, workspace, signal, log }: ImageReading,
   request: Pick<ProgramRequest, 'command' | 'args' | 'cwd' | 'outputBytesMax'>,
 ): Promise<ProgramResult> {
   const isListing = request.outputBytesMax !== undefined;
@@ -47,11 +48,18 @@ export async function runTool(
     },
   });
   if (result.exitCode !== 0) {
+    const lines = result.stderr.split('\n').filter(Boolean);
+    const shortage = await shortageOfRoom(lines, workspace, 0);
+    if (shortage !== undefined) {
+      throw new SpindleError('DISK_FULL', `${request.command} could not read the finished image: no space was left (${shortage}); free some`, {
+        details: lines.slice(-10),
+      });
+    }
     throw new SpindleError(
       'IMAGE_UNREADABLE',
       `${request.command} could not read the finished image: it ended with ${result.signal ?? `status ${result.exitCode}`}`,
       {
-        details: result.stderr.split('\n').filter(Boolean).slice(-10),
+        details: lines.slice(-10),
       },
     );
   }

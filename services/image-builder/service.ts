@@ -9,18 +9,20 @@ import type { Files } from '../../shared/files/files.ts';
 import { readStoredKickstart, type StoredKickstart } from '../../shared/kickstart/requested.ts';
 import { hideHashes, withoutHashes } from '../../shared/kickstart/secrets.ts';
 import { inSandbox } from '../../shared/programs/in-sandbox.ts';
-import type { ProgramRequest, Programs } from '../../shared/programs/programs.ts';
+import type { ProgramRequest } from '../../shared/programs/programs.ts';
 import type { Release } from '../../shared/releases/releases.ts';
 import { RepositorySet, Resolution } from '../../shared/resolution/resolution.ts';
 import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { type ImageEngine, layout, type Recipe } from './engines/engine.ts';
 import { kiwi } from './engines/kiwi.ts';
-import { passedOverScriptlet, tellsFullDisk, toolProgress } from './engines/tool-lines.ts';
+import { passedOverScriptlet, toolProgress } from './engines/tool-lines.ts';
 import { contentsSource, readImagePackages } from './image-contents.ts';
 import type { ImagePackage } from './image-reading.ts';
 import { type Comparison, compareContents, formatManifest } from './manifest.ts';
+import { takeImage } from './produced-image.ts';
 import { formatSbom } from './sbom.ts';
+import { toolFailure } from './tool-failure.ts';
 
 export interface ImageBuilderOptions {
   readonly engines?: readonly ImageEngine[];
@@ -40,6 +42,8 @@ const logBytesMax = 64 * 1024 * 1024;
 const finalCodes: ReadonlySet<string> = new Set([
   'ENGINE_FAILED',
   'ENGINE_OUTPUT_MISSING',
+  'ENGINE_OUTPUT_WRONG',
+  'TOOL_MISSING',
   'REQUESTED_BUILD_MISSING',
   'IMAGE_UNREADABLE',
   'TOOL_TIMED_OUT',
@@ -100,7 +104,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
       try {
         // What makes an image and what looks into one handle strangers' content: they see nothing of the service's own.
         const inside = { ...context, programs: inSandbox(context.programs, { directory: workspace.path, readOnly: trees }) };
-        const image = await makeImage(engine, recipe, workspace, resolution.requested, inside);
+        const image = await makeImage(engine, recipe, workspace, resolution, inside);
         const { contents, comparison } = await checkImage(image, workspace, { resolution, repositories }, inside);
         const name = `${request.label}-${resolution.release}-${resolution.arch}.iso`;
         progress(0, 0, 'storing the image');
@@ -211,8 +215,8 @@ interface FailedScriptlet {
 }
 
 /** Runs the engine's steps. Returns the image's path in the workspace, media check implanted. */
-async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspace, requested: readonly string[], context: StageContext): Promise<string> {
-  const { programs, signal, log, progress } = context;
+async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspace, resolution: Resolution, context: StageContext): Promise<string> {
+  const { programs, request, signal, log, progress } = context;
   const shares = recipe.steps.map(({ share = 1 }) => share);
   const shareOfAll = shares.reduce((sum, share) => sum + share, 0);
   let lines: string[] = [];
@@ -249,23 +253,15 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
       outputBytesMax: 4096,
     });
     if (result.exitCode === 0) {
-      judgeScriptlets(failed, requested, tool, log);
+      judgeScriptlets(failed, resolution.requested, tool, log);
       continue;
     }
-    const { reason, lines: details } = engine.relevantLines(lines);
     const ending = result.signal === null ? `ended with status ${result.exitCode}` : endedBy(result.signal);
-    if (details.some(tellsFullDisk)) {
-      throw new SpindleError('DISK_FULL', `${tool} ${ending}, because no space was left for the image`, { details });
-    }
-    throw new SpindleError('ENGINE_FAILED', `${tool} ${ending}: ${reason}`, { details });
+    throw await toolFailure({ engine, tool, ending, lines, bytesWanted: resolution.installedBytes }, { workspace, programs });
   }
-  const name = engine.findImage(await workspace.list(layout.output));
-  if (name === undefined) {
-    throw new SpindleError('ENGINE_OUTPUT_MISSING', `${engine.name} said it succeeded, but left no image`, { details: lines.slice(-10) });
-  }
-  const image = `${layout.output}/${name}`;
+  const image = await takeImage(engine, workspace, request, lines.slice(-10));
   // Some tools have implanted a sum already.
-  await runChecked(programs, { command: 'implantisomd5', args: ['--force', `${workspace.path}/${image}`], signal }, 'implanting the media check failed');
+  await runChecked(image, workspace, { command: 'implantisomd5', args: ['--force'] }, 'implanting the media check failed', context);
   return image;
 }
 
@@ -301,7 +297,7 @@ async function checkImage(
   const { programs, request, signal, log, progress } = context;
   progress(0, 0, 'reading the image back');
   const [, installed] = await both(
-    runChecked(programs, { command: 'checkisomd5', args: [`${workspace.path}/${image}`], signal }, 'the image fails its own media check'),
+    runChecked(image, workspace, { command: 'checkisomd5', args: [] }, 'the image fails its own media check', context),
     readImagePackages(image, request.imageType, { programs, workspace, signal, log }),
   );
   const signers = new Map(repositories.repositories.flatMap(({ files }) => files.map(({ sha256, signedBy = null }) => [sha256, signedBy] as const)));
@@ -324,10 +320,18 @@ async function checkImage(
   return { contents: installed, comparison };
 }
 
-async function runChecked(programs: Programs, request: Pick<ProgramRequest, 'command' | 'args' | 'signal'>, complaint: string): Promise<void> {
-  const result = await programs.run({ ...request, isolation: 'private-no-network', deadlineMs: 15 * 60_000 });
+/** `args`: before the image's path. */
+async function runChecked(
+  image: string,
+  workspace: Workspace,
+  { command, args }: Pick<ProgramRequest, 'command' | 'args'>,
+  complaint: string,
+  { programs, signal }: StageContext,
+): Promise<void> {
+  const file = `${workspace.path}/${image}`;
+  const result = await programs.run({ command, args: [...args, file], signal, isolation: 'private-no-network', deadlineMs: 15 * 60_000 });
   if (result.exitCode !== 0) {
-    throw new SpindleError('IMAGE_UNREADABLE', `${complaint}: ${request.command} ended with ${result.signal ?? `status ${result.exitCode}`}`, {
+    throw new SpindleError('IMAGE_UNREADABLE', `${complaint}: ${command} ended with ${result.signal ?? `status ${result.exitCode}`}`, {
       details: `${result.stdout}\n${result.stderr}`.split('\n').filter(Boolean).slice(-10),
     });
   }

@@ -74,6 +74,10 @@ export const failureKinds = {
   // Images
   ENGINE_FAILED: operator('never', 'The image tool ended with an error; its last relevant lines are the message.'),
   ENGINE_OUTPUT_MISSING: operator('never', 'The image tool said it succeeded, but left no image.'),
+  ENGINE_OUTPUT_WRONG: operator(
+    'never',
+    'The image tool said it succeeded, but what it left is no image: empty, cut off, no ISO, a link, one of several, or nothing that a machine starts from.',
+  ),
   REQUESTED_BUILD_MISSING: operator('never', 'The finished image does not hold a build that was asked for.'),
   IMAGE_UNREADABLE: operator('never', 'The finished image could not be read back.'),
   BOOT_TEST_BROKEN: operator('local', 'The virtual machine could not be started, so nothing was tested.'),

@@ -1,7 +1,7 @@
 /** The workspace port on a local directory: one folder a run, unmounted and removed at its end, whatever the tools left in it. */
 import type { Stats } from 'node:fs';
 import { constants } from 'node:fs';
-import { lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, statfs, writeFile } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
 import { storeLocalFile } from '../files/content.ts';
@@ -85,7 +85,8 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
     return stats?.isFile() ? stats : undefined;
   };
 
-  const read = async (relative: string, bytesMax: number): Promise<Uint8Array> => {
+  /** Opens a regular file, and nothing else that may have its name. */
+  const reading = async <T>(relative: string, use: (handle: FileHandle, size: number) => Promise<T>): Promise<T> => {
     const path = await inside(relative);
     const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ELOOP' || error.code === 'ENXIO') throw missing(relative);
@@ -94,14 +95,18 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
     try {
       const stats = await handle.stat();
       if (!stats.isFile()) throw missing(relative);
-      if (stats.size > bytesMax) {
-        throw new SpindleError('FILE_TOO_LARGE', `${relative.slice(0, 200)} in the workspace has ${stats.size} bytes; at most ${bytesMax} are read`);
-      }
-      return await handle.readFile();
+      return await use(handle, stats.size);
     } finally {
       await handle.close();
     }
   };
+  const read = (relative: string, bytesMax: number): Promise<Uint8Array> =>
+    reading(relative, async (handle, size) => {
+      if (size > bytesMax) {
+        throw new SpindleError('FILE_TOO_LARGE', `${relative.slice(0, 200)} in the workspace has ${size} bytes; at most ${bytesMax} are read`);
+      }
+      return await handle.readFile();
+    });
 
   return {
     path: root,
@@ -111,6 +116,17 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
     },
     read,
     readText: async (relative, bytesMax) => new TextDecoder().decode(await read(relative, bytesMax)),
+    readRange: (relative, start, length) =>
+      reading(relative, async (handle, size) => {
+        const bytes = new Uint8Array(Math.max(0, Math.min(length, size - start)));
+        let done = 0;
+        while (done < bytes.length) {
+          const { bytesRead } = await handle.read(bytes, done, bytes.length - done, start + done);
+          if (bytesRead === 0) break;
+          done += bytesRead;
+        }
+        return bytes.subarray(0, done);
+      }),
     size: async (relative) => (await look(relative))?.size,
     list: async (relative) => {
       const path = await inside(relative);
@@ -139,8 +155,9 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
       return storeLocalFile(files, await inside(relative), signal);
     },
     freeBytes: async () => {
-      const { bavail, bsize } = await statfs(root);
-      return bavail * bsize;
+      const { bavail, bsize, files: names, ffree } = await statfs(root);
+      // Some file systems count no names: they say that they have none at all.
+      return names > 0 && ffree === 0 ? 0 : bavail * bsize;
     },
     dispose: () => {
       disposed ??= dispose().catch(() => {});

@@ -87,6 +87,7 @@ function memoryWorkspace(path: string, held: Map<string, Uint8Array>, files: Fil
     },
     read,
     readText: async (relative, bytesMax) => new TextDecoder().decode(await read(relative, bytesMax)),
+    readRange: async (relative, start, length) => get(relative).slice(start, start + length),
     size: async (relative) => held.get(inside(relative))?.length,
     list: async (relative) => {
       const name = inside(relative);

@@ -10,6 +10,8 @@ export interface Workspace {
   /** Rejects with FILE_MISSING, or FILE_TOO_LARGE above `bytesMax`. */
   read(relative: string, bytesMax: number): Promise<Uint8Array>;
   readText(relative: string, bytesMax: number): Promise<string>;
+  /** At most `length` bytes from `start` on; fewer where the file ends before. Rejects with FILE_MISSING. */
+  readRange(relative: string, start: number, length: number): Promise<Uint8Array>;
   /** Size in bytes, or undefined where there is no regular file. */
   size(relative: string): Promise<number | undefined>;
   /** Names in a directory, sorted; empty where there is none. */
@@ -21,7 +23,7 @@ export interface Workspace {
   place(ref: FileRef, relative: string): Promise<void>;
   /** Stores a file of this workspace by its content. It must not be written to afterwards. */
   store(relative: string, signal?: AbortSignal): Promise<FileRef>;
-  /** Bytes that can still be written on the file system of this directory. */
+  /** Bytes that can still be written on the file system of this directory; 0 where it has no room for another file's name. */
   freeBytes(): Promise<number>;
   /** Removes the directory with everything in it, mounts below it undone first. Twice is once. Never throws. */
   dispose(): Promise<void>;

@@ -60,6 +60,18 @@ export function workspaceContract(name: string, make: () => Promise<WorkspaceUnd
       await expect(workspace.readText('none/none', 4)).rejects.toMatchObject({ code: 'FILE_MISSING' });
     });
 
+    it('reads a part of a file, and what there is of it at its end', async () => {
+      const workspace = await made.workspaces.create('parts');
+      await workspace.write('text', '0123456789');
+      const part = async (start: number, length: number) => new TextDecoder().decode(await workspace.readRange('text', start, length));
+      expect(await part(0, 4)).toBe('0123');
+      expect(await part(8, 4)).toBe('89');
+      expect(await part(10, 4)).toBe('');
+      expect(await part(1000, 4)).toBe('');
+      await expect(workspace.readRange('none', 0, 1)).rejects.toMatchObject({ code: 'FILE_MISSING' });
+      await expect(workspace.readRange('../up', 0, 1)).rejects.toMatchObject({ code: 'PATH_REFUSED' });
+    });
+
     it('refuses every name that leads out', async () => {
       const workspace = await made.workspaces.create('climbing');
       for (const name of ['../up', 'a/../../up', '/etc/passwd', '..', 'a/..', 'a\0b', `long${'/x'.repeat(3000)}`]) {

@@ -4,13 +4,13 @@ import { type Nevra, parseNevra } from '../../shared/fedora/nvr.ts';
 import type { ProgramRequest } from '../../shared/programs/programs.ts';
 import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
 import type { MemoryWorkspaces } from '../../shared/workspace/memory.ts';
+import { isoContent, isoFile } from './iso-file.ts';
 
-const decoder = new TextDecoder();
 const argument = (request: ProgramRequest, name: string): string => request.args[request.args.indexOf(name) + 1] ?? '';
 
 /** The NEVRAs in a simulated image. */
 function simulatedImageContents(workspaces: MemoryWorkspaces, path: string): readonly string[] {
-  return JSON.parse(decoder.decode(workspaces.readAt(path))) as readonly string[];
+  return JSON.parse(isoContent(workspaces.readAt(path) ?? new Uint8Array())) as readonly string[];
 }
 
 /** What its serial console prints when it is started. */
@@ -31,7 +31,7 @@ export function simulatedImageTools(workspaces: MemoryWorkspaces): Readonly<Reco
       const root = argument(request, '--description').replace(/\/[^/]*$/, '');
       const rpms = workspaces.listBelow(root).filter((path) => path.endsWith('.rpm'));
       const names = rpms.map((path) => path.slice(path.lastIndexOf('/') + 1, -'.rpm'.length));
-      workspaces.writeAt(`${argument(request, '--target-dir')}/Image.x86_64-1.0.iso`, JSON.stringify(names));
+      workspaces.writeAt(`${argument(request, '--target-dir')}/Image.x86_64-1.0.iso`, isoFile(JSON.stringify(names)));
       return {};
     },
     implantisomd5: async () => ({}),

@@ -38,8 +38,9 @@ describe('recipe', () => {
   });
 
   it('finds the image, or says that there is none', () => {
-    expect(kiwi.findImage(['kiwi.result', 'X.x86_64-1.0.0.iso', 'X.x86_64-1.0.0.packages'])).toBe('X.x86_64-1.0.0.iso');
-    expect(kiwi.findImage(['kiwi.result', 'build'])).toBeUndefined();
+    expect(kiwi.findImages(['kiwi.result', 'X.x86_64-1.0.0.iso', 'X.x86_64-1.0.0.packages'])).toEqual(['X.x86_64-1.0.0.iso']);
+    expect(kiwi.findImages(['kiwi.result', 'build'])).toEqual([]);
+    expect(kiwi.findImages(['a.iso', 'b.iso'])).toEqual(['a.iso', 'b.iso']);
     expect(kiwi.version.read('KIWI (next generation) version 9.24.56\n')).toBe('9.24.56');
     expect(kiwi.version.read('')).toBeUndefined();
   });

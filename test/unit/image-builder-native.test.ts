@@ -47,8 +47,8 @@ describe('the published script', () => {
 });
 
 it('finds the image, and the version of dnf', () => {
-  expect(native.findImage(['image.iso', 'other.iso'])).toBe('image.iso');
-  expect(native.findImage([])).toBeUndefined();
+  expect(native.findImages(['image.iso', 'other.iso'])).toEqual(['image.iso']);
+  expect(native.findImages([])).toEqual([]);
   expect(native.version.read('4.14.0\n  Installed: dnf-0:4.14.0\n')).toBe('4.14.0');
   expect(native.version.read('dnf5 version 5.2.13.1\n')).toBe('5.2.13.1');
   expect(native.version.read('')).toBeUndefined();

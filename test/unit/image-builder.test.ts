@@ -5,12 +5,14 @@ import { livemediaCreator } from '../../services/image-builder/engines/livemedia
 import { imageBuilder } from '../../services/image-builder/service.ts';
 import type { Engine, ImageType } from '../../shared/build/request.ts';
 import { type Nevra, parseNevra } from '../../shared/fedora/nvr.ts';
-import { readContentText, storeContent } from '../../shared/files/content.ts';
+import { readContent, readContentText, storeContent } from '../../shared/files/content.ts';
+import type { FileRef } from '../../shared/files/content-ref.ts';
 import type { ProgramRequest } from '../../shared/programs/programs.ts';
 import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
 import type { Resolution } from '../../shared/resolution/resolution.ts';
 import type { EventOf } from '../../shared/stage/stage.ts';
 import type { MemoryWorkspaces } from '../../shared/workspace/memory.ts';
+import { isoContent, isoFile } from '../support/iso-file.ts';
 import { repositoriesOf, resolutionOf } from '../support/resolutions.ts';
 import { rpmRow, simulatedImageTools } from '../support/simulated-image-tools.ts';
 import { stageWorld } from '../support/stage-context.ts';
@@ -97,7 +99,7 @@ describe('image-builder', () => {
       const names = good.packages.map(({ nevra }) => nevra);
       const write = (path: string, content: string) => made.world.workspaces.writeAt(path, content);
       if (args.includes('--version')) return { stdout: 'livemedia-creator 46.0-1' };
-      write(`${optionOf('--resultdir')}/image.iso`, JSON.stringify(names));
+      made.world.workspaces.writeAt(`${optionOf('--resultdir')}/image.iso`, isoFile(JSON.stringify(names)));
       const logs = optionOf('--logfile').replace(/\/[^/]*$/, '');
       write(optionOf('--logfile'), `Using ${logs}/x\nuser $6$salt$hash\n`);
       write(`${logs}/program.log`, 'Running...\n');
@@ -131,8 +133,9 @@ describe('image-builder', () => {
     });
     if (emitted.type !== 'image.built') throw new Error('no image');
     expect(emitted.data.artifacts.map(({ name }) => name)).toEqual(['HELLO-LIVE-sample-x86_64.iso', 'manifest.json', 'sbom.spdx.json', 'config.xml']);
-    const [image, manifest, sbom, recipe] = await Promise.all(emitted.data.artifacts.map((artifact) => readContentText(world.files, artifact)));
-    expect(JSON.parse(image ?? '').sort()).toEqual(good.packages.map(({ nevra }) => nevra));
+    const [, manifest, sbom, recipe] = await Promise.all(emitted.data.artifacts.map((artifact) => readContentText(world.files, artifact)));
+    const image = await readContent(world.files, emitted.data.artifacts[0] as FileRef);
+    expect(JSON.parse(isoContent(image)).sort()).toEqual(good.packages.map(({ nevra }) => nevra));
     expect(JSON.parse(sbom ?? '').packages.map(({ name }: { name: string }) => name)).toEqual(['HELLO-LIVE-sample-x86_64.iso', 'bash', 'hello', 'kernel-core']);
     expect(JSON.parse(manifest ?? '')).toMatchObject({
       tools: { kiwi: '9.24.43' },

@@ -86,8 +86,8 @@ export interface ImageEngine {
   readonly render: (order: EngineOrder) => Recipe;
   /** Files that the tool leaves besides its output, relative to the workspace: a directory stands for the files in it. Kept with the build, however it ends. */
   readonly logs?: readonly string[];
-  /** Of the names in `layout.output`, the image, relative to that. Undefined where there is none. */
-  readonly findImage: (names: readonly string[]) => string | undefined;
+  /** Of the names in `layout.output`, those that are the image, relative to that. More than one is the tool's mistake. */
+  readonly findImages: (names: readonly string[]) => readonly string[];
   /** How far a line of output says the tool has come; undefined where it says nothing. */
   readonly phase: (line: string) => { readonly done: number; readonly total: number; readonly what: string } | undefined;
   /** Of the lines of the step that failed. */

@@ -22,7 +22,7 @@ export const osbuild: ImageEngine = {
   version: { command: 'image-builder', args: ['version'], read: (stdout) => /(?:^|\s|:)v?(\d+(?:\.\d+)*)\b/m.exec(stdout)?.[1] },
   render,
   logs: [`${layout.output}/${baseName}.buildlog`, `${layout.output}/${baseName}.osbuild-manifest.json`],
-  findImage: (names) => names.find((name) => name === `${baseName}.iso`),
+  findImages: (names) => names.filter((name) => name === `${baseName}.iso`),
   phase: osbuildPhase,
   relevantLines: relevantOsbuildLines,
 };

@@ -22,7 +22,7 @@ export const kiwi: ImageEngine = {
   },
   version: { command: 'kiwi-ng', args: ['--version'], read: (stdout) => /version (\S+)/.exec(stdout)?.[1] },
   render,
-  findImage: (names) => names.find((name) => name.endsWith('.iso')),
+  findImages: (names) => names.filter((name) => name.endsWith('.iso')),
   phase: kiwiPhase,
   relevantLines: relevantKiwiLines,
 };

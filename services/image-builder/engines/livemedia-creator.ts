@@ -19,7 +19,7 @@ export const livemediaCreator: ImageEngine = {
   version: { command: 'livemedia-creator', args: ['--version'], read: (stdout) => /(\d+(?:\.\d+)+(?:-\d+)?)/.exec(stdout)?.[1] },
   render,
   logs: [layout.logs, `${layout.logs}/anaconda`],
-  findImage: (names) => names.find((name) => name === imageName),
+  findImages: (names) => names.filter((name) => name === imageName),
   phase: loraxPhase,
   relevantLines: relevantLoraxLines,
 };

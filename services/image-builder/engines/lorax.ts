@@ -15,7 +15,7 @@ export const lorax: ImageEngine = {
   render,
   logs: [layout.logs, `${layout.logs}/pkglists`],
   // lorax makes a whole release tree, of which this is the image.
-  findImage: (names) => (names.includes('images') ? 'images/boot.iso' : undefined),
+  findImages: (names) => (names.includes('images') ? ['images/boot.iso'] : []),
   phase: loraxPhase,
   relevantLines: relevantLoraxLines,
 };

@@ -18,7 +18,7 @@ export const mkksiso: ImageEngine = {
   // It has no --version of its own; it comes with lorax.
   version: { command: 'lorax', args: ['--version'], read: (stdout) => /(\d+(?:\.\d+)+(?:-\d+)?)/.exec(stdout)?.[1] },
   render,
-  findImage: (names) => names.find((name) => name === imageName),
+  findImages: (names) => names.filter((name) => name === imageName),
   phase: loraxPhase,
   relevantLines: relevantLoraxLines,
 };

@@ -32,7 +32,7 @@ export const native: ImageEngine = {
     const content = recipeScript(renderIn({ ...order, root: anyWorkspace }), about);
     return { ...recipe, artifact: { name: 'recipe.sh', mediaType: 'text/x-shellscript', content } };
   },
-  findImage: (names) => names.find((name) => name === imageName),
+  findImages: (names) => names.filter((name) => name === imageName),
   phase: toolProgress,
   relevantLines: relevantToolLines,
 };

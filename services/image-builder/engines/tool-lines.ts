@@ -52,6 +52,11 @@ export function tellsFullDisk(line: string): boolean {
   return fullDisk.test(line);
 }
 
+/** Whether a line says that writing failed, without saying why. */
+export function tellsFailedWrite(line: string): boolean {
+  return /cpio: (?:write|open|mkdir|link|symlink|close) failed|[Ww]rite (?:error|failed)|[Ff]ailed to write|short write|[Cc]ould not write/.test(line);
+}
+
 /** Scriptlets whose failure rpm only warns of: the package is installed, and dnf ends well. */
 const lateScriptlet = /%(?:post|posttrans|trigger\w*|filetrigger\w*|transfiletrigger\w*)\(|^Error in (?:POST\w*|\w*TRIGGER\w*) scriptlet/;
 
