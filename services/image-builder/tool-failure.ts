@@ -29,9 +29,9 @@ export async function toolFailure(
   { engine, tool, ending, lines, bytesWanted }: FailedTool,
   { workspace, programs }: { readonly workspace: Workspace; readonly programs: Programs },
 ): Promise<SpindleError> {
-  const texts = lines.filter(isText);
+  const texts = textsOf(lines).filter((line) => !namesSignal.test(line) || /^ended with/.test(ending));
   const { reason, lines: details } =
-    lines.length > 0 && texts.length === 0 ? { reason: 'what it printed is not text', lines: [] } : engine.relevantLines(texts);
+    texts.length === 0 && lines.some((line) => line.includes('\ufffd')) ? { reason: 'what it printed is not text', lines: [] } : engine.relevantLines(texts);
   const last = [...details, ...texts.slice(-lastLinesMax)];
   const gone = await goneTool(engine, last, programs);
   if (gone !== undefined) {
@@ -69,8 +69,13 @@ export async function shortageOfRoom(lines: readonly string[], workspace: Worksp
   return free < bytesWanted && lines.some(tellsFailedWrite) ? left : undefined;
 }
 
+/** What a shell says of a program that a signal ended: nothing that its ending does not say. */
+const namesSignal = /^(?:Segmentation fault|Aborted|Bus error|Illegal instruction|Floating point exception|Killed|Terminated)(?: \(core dumped\))?$/;
+/** Among bytes a few letters in a row are chance. */
+const lengthByChance = 7;
+
 /** A program that prints bytes leaves little in its lines but the marks that stand for them. */
-function isText(line: string): boolean {
-  const marks = line.match(/\ufffd/g)?.length ?? 0;
-  return marks * 10 <= line.length;
+function textsOf(lines: readonly string[]): readonly string[] {
+  const texts = lines.filter((line) => (line.match(/\ufffd/g)?.length ?? 0) * 10 <= line.length);
+  return texts.length > lines.length * 0.9 ? texts : texts.filter((line) => line.length > lengthByChance);
 }

@@ -434,7 +434,12 @@ function readStatus(child: ChildProcess): Namespace {
   return { init: init.then((pid) => (pid === undefined ? undefined : processStat(pid))), hasRun: () => text.includes('"exit-code"') };
 }
 
-const signalNames: ReadonlyMap<number, string> = new Map(Object.entries(osConstants.signals).map(([name, number]) => [number, name]));
+/** Where a number has two names, the first is the usual one: SIGABRT, not SIGIOT. */
+const signalNames: ReadonlyMap<number, string> = new Map(
+  Object.entries(osConstants.signals)
+    .reverse()
+    .map(([name, number]) => [number, name]),
+);
 
 /** Behind the guards of a private run, death by signal arrives as a shell would report it: as 128 and the signal's number. */
 function outcome(child: ChildProcess, isolation: NonNullable<ProgramRequest['isolation']>): readonly [number | null, string | null] {

@@ -14,6 +14,8 @@ export interface BuiltPackage {
   readonly requires?: readonly string[];
   /** What its one file holds; different texts make different files of one NEVRA. */
   readonly content?: string;
+  /** A second file of so many zeros: it takes this room where it is installed, and next to none in the package. */
+  readonly zeroBytes?: number;
 }
 
 /** The file of a package, and that of its source. */
@@ -24,6 +26,7 @@ export async function builtRpm({
   arch,
   requires = [],
   content = 'hello',
+  zeroBytes = 0,
 }: BuiltPackage): Promise<{ readonly rpm: Buffer; readonly source: Buffer }> {
   const directory = await tempDirectory();
   try {
@@ -42,8 +45,10 @@ export async function builtRpm({
       '%install',
       `mkdir -p %{buildroot}/usr/share/${name}`,
       `echo '${content}' > %{buildroot}/usr/share/${name}/text`,
+      `truncate -s ${zeroBytes} %{buildroot}/usr/share/${name}/zeros`,
       '%files',
       `/usr/share/${name}/text`,
+      `/usr/share/${name}/zeros`,
       '',
     ].join('\n');
     await writeFile(join(top, 'x.spec'), spec);

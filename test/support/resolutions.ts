@@ -1,5 +1,6 @@
 /** Resolutions for tests, made of NEVRAs: what the resolver would have found. */
-import { parseNevra, rpmFileName } from '../../shared/fedora/nvr.ts';
+import { createHash } from 'node:crypto';
+import { formatNevra, type Nevra, parseNevra, rpmFileName } from '../../shared/fedora/nvr.ts';
 import type { RepositorySet, Resolution, ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import { rpmFile } from './rpm-file.ts';
 
@@ -16,6 +17,24 @@ export function resolutionWith(packages: readonly ResolvedPackage[], release: st
     warnings: [],
     downloadBytes: 0,
     installedBytes: 0,
+  };
+}
+
+/** One stable package, by its file. */
+export function resolvedRpm(nevra: Nevra, bytes: Uint8Array, change: Partial<ResolvedPackage> = {}): ResolvedPackage {
+  return {
+    ...nevra,
+    nevra: formatNevra(nevra),
+    from: 'stable',
+    repository: 'sample',
+    because: 'The test says so.',
+    urls: [`https://mirror.example/${rpmFileName(nevra)}`],
+    sha256: createHash('sha256').update(bytes).digest('hex'),
+    size: bytes.byteLength,
+    installedSize: 1000,
+    sigkey: null,
+    stored: true,
+    ...change,
   };
 }
 
