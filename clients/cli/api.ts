@@ -1,6 +1,7 @@
 /** The REST interface as the client uses it: requests with a bound, problems as errors, streams that resume. */
 import { createParser } from 'eventsource-parser';
 import { z } from 'zod';
+import { logPosition } from '../../shared/build-log/left-out.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { RefusedError, UnreachableError } from './outcome.ts';
 import type { Settings } from './settings.ts';
@@ -180,10 +181,10 @@ export function connectApi(settings: Settings, clock: Clock): Api {
 
   async function* log(buildId: string, isFollowed: boolean, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
     const path = `/builds/${encodeURIComponent(buildId)}`;
-    let offset = 0;
+    const position = logPosition();
     async function* read(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
       for await (const chunk of body) {
-        offset += chunk.byteLength;
+        position.push(chunk);
         yield chunk;
       }
     }
@@ -195,7 +196,7 @@ export function connectApi(settings: Settings, clock: Clock): Api {
     let wasEnded = false;
     const openLog = async (either: AbortSignal) => {
       wasEnded = isEnded((await json(ShownBuild, path)).state);
-      return open(`${path}/log?follow=1&offset=${offset}`, {}, either);
+      return open(`${path}/log?follow=1&offset=${position.offset}`, {}, either);
     };
     yield* resumed({ open: openLog, read, isComplete: () => wasEnded, signal });
   }

@@ -2,7 +2,7 @@
 import { type Build, notified } from '../../shared/build/build.ts';
 import { retryKindOf } from '../../shared/build/failure.ts';
 import { isEnded } from '../../shared/build/states.ts';
-import { readBuildLog } from '../../shared/build-log/build-log.ts';
+import { readBuildLog } from '../../shared/build-log/read-build-log.ts';
 import type { Bus, Delivery as BusDelivery, Disposition } from '../../shared/bus/bus.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { Envelope } from '../../shared/events/envelope.ts';
@@ -125,7 +125,9 @@ export async function runNotifier(
   const logTail = async ({ document }: Versioned<Build>): Promise<readonly string[]> => {
     if (document.state !== 'failed' || (document.failure?.details?.length ?? 0) > 0) return [];
     let tail: string[] = [];
-    for await (const chunk of readBuildLog(ports.files, document.id)) tail = [...tail, ...chunk.split('\n').filter(Boolean)].slice(-logTailLines);
+    for await (const part of readBuildLog(ports.files, document.id)) {
+      tail = [...tail, ...new TextDecoder().decode(part).split('\n').filter(Boolean)].slice(-logTailLines);
+    }
     return tail;
   };
 

@@ -1,7 +1,7 @@
 /** Publishes a tested image with its log and checksum under public names, and so finishes the build. */
 import { type Artifact, checksumFile } from '../../shared/build/artifact.ts';
 import { SpindleError } from '../../shared/build/failure.ts';
-import { readBuildLog } from '../../shared/build-log/build-log.ts';
+import { readBuildLog } from '../../shared/build-log/read-build-log.ts';
 import { BuildFailed, BuildFinished, ImageBootTested, ImageUploaded } from '../../shared/events/catalog.ts';
 import { storeContent } from '../../shared/files/content.ts';
 import { contentKey } from '../../shared/files/content-ref.ts';
@@ -48,12 +48,12 @@ async function publish(files: Files, buildId: string, artifact: Artifact): Promi
   }
 }
 
-async function textArtifact(files: Files, name: string, text: string): Promise<Artifact> {
+async function textArtifact(files: Files, name: string, text: string | Uint8Array): Promise<Artifact> {
   return { name, mediaType: 'text/plain; charset=utf-8', ...(await storeContent(files, text)) };
 }
 
-async function wholeLog(files: Files, buildId: string): Promise<string> {
-  const chunks: string[] = [];
+async function wholeLog(files: Files, buildId: string): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
   for await (const chunk of readBuildLog(files, buildId)) chunks.push(chunk);
-  return chunks.join('');
+  return Buffer.concat(chunks);
 }

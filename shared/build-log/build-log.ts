@@ -1,24 +1,22 @@
 /**
- * One build's log on the files and bus ports. Writers append lines, which are stored as numbered chunks; readers fetch the chunks in order and then follow: no
- * gap, no repeat. A build whose stages log nothing costs no file and no timer.
+ * Writes one build's log onto the files and bus ports. Lines are stored in chunks; of a log that grows too large the first and the last part stay. A build whose stages log
+ * nothing costs no file and no timer.
  */
 import type { Bus } from '../bus/bus.ts';
 import { type Clock, timestamp } from '../clock/clock.ts';
 import type { FileKey, Files } from '../files/files.ts';
 import { printable } from '../programs/printable.ts';
+import { type BuildLogRun, type ChunkPlace, chunkKey, logPrefix, placeOf, runPrefix } from './chunk-key.ts';
 
 /** A chunk is stored at this size at the latest. */
-const chunkBytesMax = 64 * 1024;
+const chunkBytesMax = 256 * 1024;
 /** Of one line, in characters. */
 const lineLengthMax = 8 * 1024;
-/** Of one build, over all stages and attempts. */
-const buildLogBytesMax = 64 * 1024 * 1024;
 /** How long a line waits for others before it is stored. */
 const flushAfterMs = 1000;
-/** How often a follower looks although nobody woke it: a broadcast may be lost. */
-const followEveryMs = 3000;
-/** Text that could not be stored yet and is kept for the next try; beyond it lines are dropped and counted. */
+/** Text that could not be stored yet and is kept for the next try. */
 const pendingBytesMax = 8 * 1024 * 1024;
+const mebibyte = 1024 * 1024;
 
 export interface BuildLog {
   /** Adds a line (or several, where the text has line ends). Never throws, never waits. `tool`: the program it comes from, or the stage's own name. */
@@ -29,10 +27,8 @@ export interface BuildLog {
   close(): Promise<void>;
 }
 
-const prefixOf = (buildId: string) => `logs/${buildId}`;
-
 /** The topic on which followers of one build's log are woken. */
-function logTopic(buildId: string): string {
+export function logTopic(buildId: string): string {
   return `log.${buildId}`;
 }
 
@@ -42,27 +38,18 @@ function shown(text: string): string {
   return clean.length > lineLengthMax ? `${clean.slice(0, lineLengthMax)}…` : clean;
 }
 
-/** Which run of which stage writes: what the runtime knows of it. */
-export interface BuildLogRun {
-  readonly buildId: string;
-  readonly stage: string;
-  /** The stage's place in the pipeline. */
-  readonly stageIndex: number;
-  readonly attempt: number;
-  /** A UUID version 7 of its own, so that a run that was thought lost and its successor never write the same chunk. */
-  readonly token: string;
-}
-
 export type OpenBuildLog = (run: BuildLogRun) => BuildLog;
 
 export interface BuildLogPorts {
-  readonly files: Pick<Files, 'put' | 'list' | 'stat'>;
+  readonly files: Pick<Files, 'put' | 'list' | 'remove'>;
   readonly bus: Pick<Bus, 'broadcast'>;
   readonly clock: Clock;
   /** Texts that are replaced by `***`. */
   readonly secrets?: readonly string[];
-  /** For one build; another than 64 MiB only in tests. */
-  readonly bytesMax?: number;
+  /** Of one build, over all stages and attempts: so much of its beginning is kept, 16 MiB but in tests. */
+  readonly firstBytesMax?: number;
+  /** And so much of its end, 48 MiB but in tests: it says why a build failed. */
+  readonly lastBytesMax?: number;
 }
 
 /** Makes the opener that the stage runtime uses. */
@@ -70,67 +57,64 @@ export function buildLogs(ports: BuildLogPorts): OpenBuildLog {
   return (run) => openBuildLog({ ...ports, ...run });
 }
 
-/** The time and the random end of a UUID version 7: later runs sort later, and no two are the same. */
-function runName(token: string): string {
-  const hexadecimal = token.replaceAll('-', '');
-  return `${hexadecimal.slice(0, 12)}${hexadecimal.slice(-6)}`;
-}
-
 /** Opens the log of one run of one stage. The lines of different stages, attempts and runs are read back in pipeline order. */
 export function openBuildLog(options: BuildLogPorts & BuildLogRun): BuildLog {
-  const { files, bus, clock, buildId, stage } = options;
-  const bytesMax = options.bytesMax ?? buildLogBytesMax;
+  const { files, bus, clock, buildId, stage, firstBytesMax = 16 * mebibyte, lastBytesMax = 48 * mebibyte } = options;
   const secrets = (options.secrets ?? []).filter((secret) => secret.length > 0);
-  const run = `${prefixOf(buildId)}/${digits(options.stageIndex, 2)}-${digits(options.attempt, 3)}-${runName(options.token)}`;
+  const run = runPrefix(options);
 
   /** Lines not yet in a chunk. */
   let lines: string[] = [];
   let lineBytes = 0;
-  /** Chunks not yet stored, oldest first. A chunk's text never changes once it has its number: putting it again is harmless. */
-  const chunks: { readonly key: FileKey; readonly text: string; readonly bytes: number }[] = [];
+  /** Chunks not yet stored, oldest first. A chunk's text never changes once it has its place: putting it again is harmless. */
+  const chunks: { readonly place: ChunkPlace; readonly text: string }[] = [];
   let pendingBytes = 0;
-  let chunkCount = 0;
-  let dropped = 0;
-  /** Bytes of the whole build; undefined until the first chunk asks what earlier runs wrote. */
-  let written: number | undefined;
-  let isCut = false;
+  /** Where the next chunk begins, counted from this run's first. */
+  let start = 0;
+  let startLine = 0;
+  /** Undefined until the first chunk asks what earlier runs wrote. */
+  let stored: StoredLog | undefined;
   let isClosed = false;
   let forgetTimer: (() => void) | undefined;
   let tail: Promise<void> = Promise.resolve();
 
-  const append = (tool: string, text: string) => {
-    const line = `${timestamp(clock)} ${stage} ${tool}| ${text}\n`;
-    lines.push(line);
-    lineBytes += Buffer.byteLength(line);
-  };
-
   const seal = () => {
-    if (dropped > 0) {
-      append('log', `${dropped} lines were lost here: the file storage did not take them in time`);
-      dropped = 0;
-    }
     if (lines.length === 0) return;
-    const bytes = lineBytes;
-    chunks.push({ key: `${run}/${digits(chunkCount, 6)}`, text: lines.join(''), bytes });
-    chunkCount += 1;
-    pendingBytes += bytes;
+    chunks.push({ place: { start, startLine, bytes: lineBytes, lines: lines.length }, text: lines.join('') });
+    pendingBytes += lineBytes;
+    start += lineBytes;
+    startLine += lines.length;
     lines = [];
     lineBytes = 0;
+    // The storage does not take them in time. The first may be on its way to it; of the others the later ones matter more, and readers see from the places that something is missing.
+    while (pendingBytes > pendingBytesMax && chunks.length > 1) pendingBytes -= chunks.splice(1, 1)[0]?.place.bytes ?? 0;
+  };
+
+  /** Of what stands behind the first part, the oldest makes room for the newest. */
+  const makeRoom = async ({ last }: StoredLog, bytes: number) => {
+    for (let oldest = last.chunks[0]; oldest && last.bytes + bytes > lastBytesMax; oldest = last.chunks[0]) {
+      await files.remove(oldest.key);
+      last.chunks.shift();
+      last.bytes -= oldest.bytes;
+    }
   };
 
   const store = async () => {
     seal();
     for (let chunk = chunks[0]; chunk; chunk = chunks[0]) {
-      written ??= await storedBytes(files, buildId);
-      if (!isCut) {
-        const isTooMuch = written + chunk.bytes > bytesMax;
-        const text = isTooMuch ? `${timestamp(clock)} ${stage} log| the log would grow above ${bytesMax} bytes; the rest is left out\n` : chunk.text;
-        await files.put(chunk.key, text, { ifAbsent: true });
-        written += chunk.bytes;
-        isCut = isTooMuch;
+      stored ??= await storedLog(files, buildId, firstBytesMax);
+      const { bytes } = chunk.place;
+      const place = { ...chunk.place, start: stored.end + chunk.place.start, startLine: stored.endLine + chunk.place.startLine };
+      const key = chunkKey(run, place);
+      const isLast = place.start + bytes > firstBytesMax;
+      if (isLast) await makeRoom(stored, bytes);
+      await files.put(key, chunk.text, { ifAbsent: true });
+      if (isLast) {
+        stored.last.chunks.push({ key, bytes });
+        stored.last.bytes += bytes;
       }
       chunks.shift();
-      pendingBytes -= chunk.bytes;
+      pendingBytes -= bytes;
     }
     bus.broadcast(logTopic(buildId), {});
   };
@@ -139,7 +123,7 @@ export function openBuildLog(options: BuildLogPorts & BuildLogRun): BuildLog {
   const flush = (): Promise<void> => {
     forgetTimer?.();
     forgetTimer = undefined;
-    if (lines.length === 0 && dropped === 0 && chunks.length === 0) return tail;
+    if (lines.length === 0 && chunks.length === 0) return tail;
     tail = tail.catch(() => {}).then(store);
     return tail;
   };
@@ -154,20 +138,18 @@ export function openBuildLog(options: BuildLogPorts & BuildLogRun): BuildLog {
 
   return {
     line: (tool, text) => {
-      if (isClosed || isCut) return;
+      if (isClosed) return;
+      let isSealed = false;
       for (const part of text.split(/\r\n|[\r\n]/)) {
-        if (pendingBytes + lineBytes > pendingBytesMax) {
-          dropped += 1;
-          continue;
-        }
-        append(shown(tool), shown(redacted(part, secrets)));
-      }
-      if (lineBytes < chunkBytesMax) {
-        schedule();
-      } else {
+        const line = `${timestamp(clock)} ${stage} ${shown(tool)}| ${shown(redacted(part, secrets))}\n`;
+        lines.push(line);
+        lineBytes += Buffer.byteLength(line);
+        if (lineBytes < chunkBytesMax) continue;
         seal();
-        flushSoon();
+        isSealed = true;
       }
+      if (isSealed) flushSoon();
+      else schedule();
     },
     flush,
     close: async () => {
@@ -178,86 +160,27 @@ export function openBuildLog(options: BuildLogPorts & BuildLogRun): BuildLog {
   };
 }
 
-const digits = (value: number, length: number) => String(value).padStart(length, '0');
-
 function redacted(text: string, secrets: readonly string[]): string {
   return secrets.reduce((clean, secret) => clean.replaceAll(secret, '***'), text);
 }
 
-async function storedBytes(files: Pick<Files, 'list' | 'stat'>, buildId: string): Promise<number> {
-  let bytes = 0;
-  for (const key of await files.list(prefixOf(buildId))) bytes += (await files.stat(key))?.size ?? 0;
-  return bytes;
+interface StoredLog {
+  /** Where the log ends, with what was left out of it. */
+  readonly end: number;
+  readonly endLine: number;
+  /** What stands behind the first part, oldest first. */
+  readonly last: { readonly chunks: { readonly key: FileKey; readonly bytes: number }[]; bytes: number };
 }
 
-async function bytesOf(body: AsyncIterable<Uint8Array>): Promise<Buffer> {
-  const parts: Uint8Array[] = [];
-  for await (const part of body) parts.push(part);
-  return Buffer.concat(parts);
-}
-
-/** What is stored of a build's log, in order, chunk by chunk; each ends with a whole line. Nothing where there is no log. */
-export async function* readBuildLog(files: Pick<Files, 'list' | 'get' | 'stat'>, buildId: string): AsyncGenerator<string> {
-  for (const key of await files.list(prefixOf(buildId))) yield (await chunkBytes(files, key, 0)).bytes.toString('utf8');
-}
-
-/** A chunk without the `skip` bytes that the reader has; and how many it has of the next one. */
-async function chunkBytes(files: Pick<Files, 'get' | 'stat'>, key: FileKey, skip: number): Promise<{ readonly bytes: Buffer; readonly skip: number }> {
-  if (skip > 0) {
-    const size = (await files.stat(key))?.size ?? 0;
-    if (size <= skip) return { bytes: Buffer.alloc(0), skip: skip - size };
-  }
-  const found = await files.get(key, skip > 0 ? { start: skip } : undefined);
-  return { bytes: found ? await bytesOf(found.body) : Buffer.alloc(0), skip: 0 };
-}
-
-/**
- * The log from byte `offset` on, and then what is added, until `isEnded` says that the build has ended (its writers flush before that is recorded). Bytes that a reader has
- * counted are its position: after a cut it goes on from there. Ends early, without an error, when `signal` fires.
- */
-export async function* followBuildLog(options: {
-  readonly files: Pick<Files, 'list' | 'get' | 'stat'>;
-  readonly bus: Pick<Bus, 'listen'>;
-  readonly clock: Pick<Clock, 'sleep'>;
-  readonly buildId: string;
-  readonly offset?: number;
-  readonly isEnded: () => Promise<boolean>;
-  /** Further topics that wake it, such as that of the build's changes. */
-  readonly topics?: readonly string[];
-  readonly signal?: AbortSignal;
-}): AsyncGenerator<Uint8Array> {
-  const { files, bus, clock, buildId, signal } = options;
-  let isWoken = false;
-  let wake: (() => void) | undefined;
-  const woken = () => {
-    isWoken = true;
-    wake?.();
+async function storedLog(files: Pick<Files, 'list'>, buildId: string, firstBytesMax: number): Promise<StoredLog> {
+  const found = (await files.list(logPrefix(buildId))).flatMap((key) => {
+    const place = placeOf(key);
+    return place ? [{ key, ...place }] : [];
+  });
+  const chunks = found.filter(({ start, bytes }) => start + bytes > firstBytesMax).map(({ key, bytes }) => ({ key, bytes }));
+  return {
+    end: found.reduce((end, { start, bytes }) => Math.max(end, start + bytes), 0),
+    endLine: found.reduce((end, { startLine, lines }) => Math.max(end, startLine + lines), 0),
+    last: { chunks, bytes: chunks.reduce((sum, { bytes }) => sum + bytes, 0) },
   };
-  const forget = [logTopic(buildId), ...(options.topics ?? [])].map((topic) => bus.listen(topic, woken));
-  signal?.addEventListener('abort', woken);
-  const seen = new Set<FileKey>();
-  let skip = options.offset ?? 0;
-  try {
-    while (!signal?.aborted) {
-      isWoken = false;
-      // Asked before the look: what was stored before the end is then seen by it.
-      const ended = await options.isEnded();
-      for (const key of await files.list(prefixOf(buildId))) {
-        if (seen.has(key) || signal?.aborted) continue;
-        const chunk = await chunkBytes(files, key, skip);
-        seen.add(key);
-        skip = chunk.skip;
-        if (chunk.bytes.byteLength > 0) yield chunk.bytes;
-      }
-      if (ended) return;
-      if (isWoken) continue;
-      const waiting = new AbortController();
-      wake = () => waiting.abort();
-      await clock.sleep(followEveryMs, waiting.signal).catch(() => {});
-      wake = undefined;
-    }
-  } finally {
-    signal?.removeEventListener('abort', woken);
-    for (const end of forget) end();
-  }
 }

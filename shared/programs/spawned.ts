@@ -14,8 +14,8 @@ import { boundingSet, namespaces, sandboxArguments, wholeHost } from './bubblewr
 import { type ControlGroup, type ControlGroups, openControlGroups, sweepControlGroups } from './control-groups.ts';
 import { endGroup } from './end-group.ts';
 import { exceeded } from './exceeded.ts';
+import { lineReader } from './line-reader.ts';
 import { keepFirst, keepLast } from './output.ts';
-import { splitLines } from './printable.ts';
 import { hardLimit, type ProcessStat } from './proc-files.ts';
 import { isGone, processStat } from './processes.ts';
 import { type Bounds, checkRequest, type ProgramRequest, type ProgramResult, type Programs, type ProgramUser, type RunningProgram } from './programs.ts';
@@ -293,7 +293,7 @@ function launch(
       const listen = (stream: 'stdout' | 'stderr', keep: typeof stdout) => {
         const { onLine } = request;
         const lines = onLine
-          ? splitLines((line) => {
+          ? lineReader(clock, (line) => {
               try {
                 onLine(line, stream);
               } catch (error) {

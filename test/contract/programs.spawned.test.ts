@@ -53,6 +53,24 @@ describe.each(isolations)('spawned, isolation %s', (isolation) => {
     expect(await programs.run({ ...sh('kill -SEGV $$'), isolation, deadlineMs: 5000 })).toMatchObject({ exitCode: null, signal: 'SIGSEGV' });
   });
 
+  it('of a hundred megabytes of lines the first and the last are read, and they slow nothing', async () => {
+    const lines: string[] = [];
+    let turns = 0;
+    const turning = setInterval(() => {
+      turns += 1;
+    }, 20);
+    const request = { ...sh('echo the first; yes | head -c 100000000; echo the last'), isolation, deadlineMs: 60_000 };
+    const { durationMs } = await programs.run({ ...request, onLine: (line) => lines.push(line) });
+    clearInterval(turning);
+    expect(lines[0]).toBe('the first');
+    expect(lines.at(-1)).toBe('the last');
+    const missing = lines.flatMap((line) => /^-- \d+ bytes in (\d+) lines came too fast/.exec(line)?.[1] ?? []).map(Number);
+    expect(lines.length - missing.length + missing.reduce((sum, count) => sum + count, 0)).toBe(50_000_002);
+    expect(lines.length).toBeLessThan(150_000 + 15 * durationMs);
+    // Others had their turns: at the least one in half a second.
+    expect(turns).toBeGreaterThan(durationMs / 500);
+  });
+
   it('a tool without a handler ends at SIGTERM, long before SIGKILL', async () => {
     const running = await spawnedPrograms({ killAfterMs: 20_000 }).start({ ...tools.hangs, isolation, deadlineMs: 20_000 });
     const startedAt = Date.now();

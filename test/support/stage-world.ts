@@ -2,7 +2,8 @@
 
 import { admitted, type Build, buildCollection, newBuild } from '../../shared/build/build.ts';
 import { buildStates } from '../../shared/build/states.ts';
-import { buildLogs, readBuildLog } from '../../shared/build-log/build-log.ts';
+import { buildLogs } from '../../shared/build-log/build-log.ts';
+import { readBuildLog } from '../../shared/build-log/read-build-log.ts';
 import { deadLetterCollection } from '../../shared/bus/dead-letter-collection.ts';
 import { type EmbeddedConnection, embeddedBroker } from '../../shared/bus/embedded.ts';
 import { pipelineTopology } from '../../shared/bus/topology.ts';
@@ -131,7 +132,7 @@ export async function stageWorld(seed = 1): Promise<StageWorld> {
     },
     log: async (id) => {
       let text = '';
-      for await (const chunk of readBuildLog(files, id)) text += chunk;
+      for await (const part of readBuildLog(files, id)) text += new TextDecoder().decode(part);
       return text;
     },
     depthOf: (queue) => {

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { Build } from '../../../shared/build/build.ts';
 import { isEnded } from '../../../shared/build/states.ts';
 import { buildTopic, progressTopic } from '../../../shared/build/topics.ts';
-import { followBuildLog } from '../../../shared/build-log/build-log.ts';
+import { followBuildLog } from '../../../shared/build-log/read-build-log.ts';
 import { streamResponse } from '../openapi.ts';
 import { type App, type IntakePorts, requiredBuild } from '../ports.ts';
 import { Problem } from '../problem.ts';
@@ -81,7 +81,8 @@ export function followRoutes(app: App, ports: IntakePorts): void {
     schema: {
       tags: ['builds'],
       summary: "A build's log",
-      description: 'With `follow=1` it goes on until the build has ended. `offset`: bytes that the reader already has.',
+      description:
+        'With `follow=1` it goes on until the build has ended. Of a long log the first 16 MiB and the last 48 MiB are kept; the line `-- N bytes in M lines are left out here --` stands for what is missing. `offset`: bytes that the reader already has; such a line counts as the N bytes that it stands for.',
       params: idParameter,
       querystring: LogQuery,
       response: { 200: streamResponse('The log', 'text/plain') },
