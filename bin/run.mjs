@@ -9,6 +9,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ensurePythonTools } from './python-tools.mjs';
 import { orExplain, root, setUp } from './set-up.mjs';
+import { ensureTestServers } from './test-servers.mjs';
 
 /** Runs a module of this repository, compiled, as if it had been the program's main file. */
 async function runModule(path, args) {
@@ -68,11 +69,15 @@ const testProjects = () =>
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name);
 
+/** Nothing in these asks for a server, so running them alone needs no Go. */
+const projectsWithoutServers = ['unit', 'golden', 'architecture', 'simulation'];
+
 /** `npm test [-- project or file names, vitest flags, --require-servers]`. Its last line is always `N passed, N failed, N skipped`. */
 async function test(args) {
-  await orExplain(ensurePythonTools);
   const requireServers = args.includes('--require-servers');
   const rest = args.filter((argument) => argument !== '--require-servers');
+  const needsServers = rest.length === 0 || rest.some((argument) => !projectsWithoutServers.includes(argument));
+  await orExplain(() => Promise.all([ensurePythonTools(), ...(needsServers ? [ensureTestServers()] : [])]));
   const projects = testProjects();
   const chosen = rest.flatMap((argument) => (projects.includes(argument) ? ['--project', argument] : [argument]));
   const directory = mkdtempSync(join(tmpdir(), 'spindle-test-report-'));

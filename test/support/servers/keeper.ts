@@ -6,6 +6,7 @@ import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { tempDirectory } from '../temp-directory.ts';
+import { mongoDbMissing, startMongoDb } from './mongodb.ts';
 import { rabbitMqMissing, startRabbitMq } from './rabbitmq.ts';
 
 declare module 'vitest' {
@@ -22,6 +23,7 @@ interface Kind {
 }
 
 const kinds: Readonly<Record<string, Kind>> = {
+  mongodb: { missing: mongoDbMissing, start: startMongoDb },
   rabbitmq: { missing: rabbitMqMissing, start: () => startRabbitMq() },
 };
 

@@ -1,6 +1,7 @@
 /** How a test file comes by a server that the whole run shares: one that a setting names, else the one that the keeper starts. */
 import { request } from 'node:http';
 import { inject } from 'vitest';
+import type { MongoDb } from './mongodb.ts';
 import type { RabbitMq } from './rabbitmq.ts';
 
 /** The run's RabbitMQ, or why there is none: then skip with that. Rejects where one should start and does not. */
@@ -11,6 +12,12 @@ export async function sharedRabbitMq(): Promise<RabbitMq | string> {
   const managementUrl = process.env['SPINDLE_TEST_AMQP_MANAGEMENT_URL'] ?? `http://${url.username}:${url.password}@${url.hostname}:15672`;
   url.pathname = '';
   return { amqpUrl: url.href.replace(/\/$/, ''), managementUrl };
+}
+
+/** Likewise the run's MongoDB or what speaks its protocol. */
+export async function sharedMongoDb(): Promise<MongoDb | string> {
+  const named = process.env['SPINDLE_TEST_MONGODB_URL'];
+  return named ? { url: named } : kept<MongoDb>('mongodb');
 }
 
 async function kept<Facts>(name: string): Promise<Facts | string> {
