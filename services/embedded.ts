@@ -1,5 +1,7 @@
 /** The whole service in one process on the embedded adapters: `npm start`. Importing it starts nothing; running it does. */
+import { createHash } from 'node:crypto';
 import { type AddressInfo, createServer } from 'node:net';
+import { hostname } from 'node:os';
 import { pathToFileURL } from 'node:url';
 import { type Build, buildCollection } from '../shared/build/build.ts';
 import { SpindleError } from '../shared/build/failure.ts';
@@ -47,8 +49,11 @@ export interface EmbeddedService {
   stop(): Promise<void>;
 }
 
-/** Names this process in claims. */
-const worker = 'embedded';
+/** Names this process in claims: whoever has the state directory has its name, so a successor knows what its predecessor held, also in a store that others use too. */
+function workerOf(config: Config): string {
+  if (config.store.scheme === 'file') return 'embedded';
+  return `${hostname()}-${createHash('sha256').update(config.stateDir).digest('hex').slice(0, 8)}`;
+}
 const hostArch = process.arch === 'arm64' ? 'aarch64' : 'x86_64';
 
 /**
@@ -72,6 +77,7 @@ async function startParts(given: Config, logger: Log, { clock, programs, control
   const site = loaded.needs.includes('SAMPLE_SITE') ? await openSampleSite(config, life) : undefined;
   const releases = loaded.fill(site ? { SAMPLE_SITE: site.url } : {});
   const allow = [...config.egressAllow, ...(site ? [new URL(site.url).host] : [])];
+  const worker = workerOf(config);
   const adapters = await openAdapters(config, life, { clock, programs, logger, worker, allow });
   const { store, bus, files, mail, workspaces, egress, downloads, rpms, solver } = adapters;
   // From here on the state directory is ours alone.
@@ -89,7 +95,9 @@ async function startParts(given: Config, logger: Log, { clock, programs, control
   // Processes before directories: what still runs may still write.
   const ended = (await control?.sweep()) ?? 0;
   const swept = (await workspaces.sweep()) + (await downloads.sweep());
-  const taken = await recoverBuilds(builds, clock.now());
+  // Of builds that another process has in a shared store, its lease tells. What nobody has may have been on a bus that went with our predecessor.
+  const isOurs = ({ claim }: Build) => config.store.scheme === 'file' || (claim === null ? config.bus.scheme === 'embedded' : claim.worker === worker);
+  const taken = await recoverBuilds(builds, isOurs, clock.now());
   if (ended + swept + taken > 0) logger.info({ programs: ended, leavings: swept, builds: taken }, 'took over what a predecessor left');
 
   const runtime: StageRuntime = {
@@ -173,7 +181,7 @@ async function startParts(given: Config, logger: Log, { clock, programs, control
       builds,
       clock,
       logger,
-      // The state directory has one process at a time: its name never changes, so a successor leads at once.
+      // The state directory has one process at a time, and that has its name: a successor leads at once.
       leadership: leadership({ name: 'scheduler', holder: worker, leases, clock }),
       inFlightMax: config.buildsInFlightMax,
     });
@@ -199,8 +207,8 @@ async function freePort(host: string): Promise<number> {
   return port;
 }
 
-/** Every build that a dead predecessor left unfinished is made due; resolves with their number. */
-async function recoverBuilds(builds: Collection<Build>, now: number): Promise<number> {
+/** Every build of ours that a dead predecessor left unfinished is made due; resolves with their number. */
+async function recoverBuilds(builds: Collection<Build>, isOurs: (build: Build) => boolean, now: number): Promise<number> {
   const pageSize = 500;
   let count = 0;
   let beyond: string | undefined;
@@ -208,7 +216,7 @@ async function recoverBuilds(builds: Collection<Build>, now: number): Promise<nu
     const found = await builds.find({ index: 'byPhase', prefix: ['active'], limit: pageSize, ...(beyond === undefined ? {} : { beyond }) });
     await Promise.all(
       found.map(async ({ document, version: from }) => {
-        const next = recovered(document, now);
+        const next = isOurs(document) ? recovered(document, now) : undefined;
         if (!next) return;
         await builds.replace(next, from);
         count += 1;

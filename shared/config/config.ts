@@ -17,7 +17,8 @@ interface Listen {
 export interface Config {
   /** `amqp`: RabbitMQ; the URL holds its password. */
   readonly bus: { readonly scheme: 'embedded' } | { readonly scheme: 'amqp'; readonly url: Secret };
-  readonly store: { readonly scheme: 'file'; readonly path: string };
+  /** `mongodb`: many processes may share it; the URL holds its password. */
+  readonly store: { readonly scheme: 'file'; readonly path: string } | { readonly scheme: 'mongodb'; readonly url: Secret };
   readonly files: { readonly scheme: 'file'; readonly path: string };
   readonly mail: { readonly scheme: 'file'; readonly path: string };
   readonly stateDir: string;
@@ -63,7 +64,6 @@ export class ConfigProblem extends Error {
 
 /** What each port's scheme will mean, so that a setting for a later version is told apart from a mistake. */
 const laterSchemes: Readonly<Record<string, readonly string[]>> = {
-  SPINDLE_STORE_URL: ['mongodb', 'mongodb+srv'],
   SPINDLE_FILES_URL: ['s3', 'ftp', 'ftps', 'sftp'],
   SPINDLE_MAIL_URL: ['smtp', 'smtps'],
   SPINDLE_FEED_URL: ['amqp', 'amqps'],
@@ -172,6 +172,30 @@ function isAmqpUrl(text: string): boolean {
   return url !== undefined && /^amqps?:$/.test(url.protocol) && url.hostname !== '' && url.hash === '' && /^\/?[^/]*$/.test(url.pathname);
 }
 
+function isMongoDbUrl(text: string): boolean {
+  // Several hosts with commas between are no URL of the standard; the driver judges the rest.
+  return /^mongodb(\+srv)?:\/\/(?:[^@/?#\s]*@)?[^@/?#\s]+(?:\/[^/?#@\s]*)?(?:\?[^#\s]*)?$/i.test(text);
+}
+
+const storeUrl = z
+  .instanceof(Secret)
+  .optional()
+  .transform((url, context): { readonly path: string } | { readonly mongodb: Secret } => {
+    const value = url?.reveal() ?? 'file:';
+    const scheme = schemeOf(value);
+    const path = scheme === 'file' ? filePath(value) : undefined;
+    if (path !== undefined) return { path };
+    const isMongoDb = scheme === 'mongodb' || scheme === 'mongodb+srv';
+    if (url && isMongoDb && isMongoDbUrl(value)) return { mongodb: url };
+    const served = '`file:`, `file:///a/path` and `mongodb://user:password@host/database`';
+    let message = refusedScheme('SPINDLE_STORE_URL', value, served);
+    if (isMongoDb)
+      message = 'is not a MongoDB URL such as mongodb://user:password@host:27017/database; what is no letter or digit in a password is written as %XX';
+    if (scheme === 'file') message = 'is not a file URL of this host such as file:///var/lib/spindle';
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  });
+
 const Environment = z.object({
   SPINDLE_BUS_URL: z
     .instanceof(Secret)
@@ -187,7 +211,7 @@ const Environment = z.object({
       context.addIssue({ code: 'custom', message });
       return z.NEVER;
     }),
-  SPINDLE_STORE_URL: fileUrl('SPINDLE_STORE_URL'),
+  SPINDLE_STORE_URL: storeUrl,
   SPINDLE_FILES_URL: fileUrl('SPINDLE_FILES_URL'),
   SPINDLE_MAIL_URL: fileUrl('SPINDLE_MAIL_URL'),
   SPINDLE_FEED_URL: z
@@ -270,7 +294,10 @@ export function readConfig(
   const builderSlots = settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2)));
   return deepFreeze({
     bus: settings.SPINDLE_BUS_URL,
-    store: { scheme: 'file' as const, path: below(settings.SPINDLE_STORE_URL, 'store') },
+    store:
+      'mongodb' in settings.SPINDLE_STORE_URL
+        ? { scheme: 'mongodb' as const, url: settings.SPINDLE_STORE_URL.mongodb }
+        : { scheme: 'file' as const, path: below(settings.SPINDLE_STORE_URL.path, 'store') },
     files: { scheme: 'file' as const, path: below(settings.SPINDLE_FILES_URL, 'files') },
     mail: { scheme: 'file' as const, path: below(settings.SPINDLE_MAIL_URL, 'mail') },
     stateDir,

@@ -29,7 +29,9 @@ import type { RpmStore } from '../rpm-store/rpm-store.ts';
 import { dnfSolver } from '../solver/dnf.ts';
 import type { Solver } from '../solver/solver.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
+import { mongoDbStore } from '../store/mongodb.ts';
 import type { Collection, Store } from '../store/store.ts';
+import type { OnCorrupt } from '../store/stored-document.ts';
 import { localWorkspaces } from '../workspace/local.ts';
 import type { Workspaces } from '../workspace/workspace.ts';
 import type { Lifecycle } from './lifecycle.ts';
@@ -63,7 +65,7 @@ export function hostAdapters(config?: Config): HostAdapters {
   const programs = spawnedPrograms({
     clock,
     bounds: config.buildBounds,
-    hides: [config.stateDir, config.store.path, config.files.path, config.mail.path],
+    hides: [config.stateDir, ...[config.store, config.files, config.mail].flatMap((place) => ('path' in place ? [place.path] : []))],
     // Whoever has the state directory owns what is named after it.
     controlGroups: createHash('sha256').update(config.stateDir).digest('hex').slice(0, 12),
   });
@@ -89,10 +91,7 @@ export async function openAdapters(
   // The store may lie elsewhere, but what is in the state directory belongs to one process too.
   const lock = await openEmbeddedStore({ path: join(config.stateDir, 'lock.sqlite') });
   life.add('lock', () => lock.close());
-  const store = await openEmbeddedStore({
-    path: join(config.store.path, 'spindle.sqlite'),
-    onCorrupt: (collection, id, error) => logger.error({ collection, id, err: error }, 'a stored record cannot be read and is left out'),
-  });
+  const store = await openStore(config, options);
   life.add('store', () => store.close());
   const files = localFiles({ directory: config.files.path });
   life.add('files', () => files.close());
@@ -128,6 +127,12 @@ export async function openAdapters(
   });
   life.add('solver', () => solver.close());
   return { clock, programs, store, bus, files, mail, workspaces, egress, downloads, rpms, solver };
+}
+
+async function openStore(config: Config, { clock, logger }: { readonly clock: Clock; readonly logger: Log }): Promise<Store> {
+  const onCorrupt: OnCorrupt = (collection, id, error) => logger.error({ collection, id, err: error }, 'a stored record cannot be read and is left out');
+  if (config.store.scheme === 'mongodb') return mongoDbStore({ url: config.store.url, clock, onCorrupt });
+  return openEmbeddedStore({ path: join(config.store.path, 'spindle.sqlite'), onCorrupt });
 }
 
 async function openBus(

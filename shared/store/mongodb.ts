@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import { type Db, type Collection as DriverCollection, type Filter, MongoClient, MongoError, MongoServerError, type MongoClientOptions } from 'mongodb';
+import { type Db, type Collection as DriverCollection, type Filter, MongoClient, type MongoClientOptions, MongoError, MongoServerError } from 'mongodb';
 import { SpindleError } from '../build/failure.ts';
 import type { Clock } from '../clock/clock.ts';
 import type { Secret } from '../config/secret.ts';
@@ -74,7 +74,7 @@ export function mongoDbStore({ url, clock, onCorrupt = () => {}, selectionMsMax 
   /** Runs a call unless the store is closed; `close` waits for it. */
   function call<T>(doing: string, task: () => Promise<T>): Promise<T> {
     const running = (async () => {
-      if (closing) throw closed();
+      if (ending.signal.aborted) throw closed();
       try {
         return await task();
       } catch (error) {
@@ -94,7 +94,7 @@ export function mongoDbStore({ url, clock, onCorrupt = () => {}, selectionMsMax 
       try {
         return await task();
       } catch (error) {
-        if (!(error instanceof SpindleError) || error.code !== 'STORE_UNAVAILABLE' || closing || clock.now() >= giveUpAt) throw error;
+        if (!(error instanceof SpindleError) || error.code !== 'STORE_UNAVAILABLE' || ending.signal.aborted || clock.now() >= giveUpAt) throw error;
         await clock.sleep(openRetryMs, ending.signal).catch(() => {});
       }
     }
@@ -102,7 +102,7 @@ export function mongoDbStore({ url, clock, onCorrupt = () => {}, selectionMsMax 
 
   return {
     async collection<T extends { readonly id: string }>(definition: CollectionDefinition<T>) {
-      if (closing) throw closed();
+      if (ending.signal.aborted) throw closed();
       const indexNames = checkDefinition(definition);
       const known = collections.get(definition.name);
       if (known) {
@@ -231,7 +231,7 @@ async function mongoDbCollection<T extends { readonly id: string }>(
       if (pending >= pendingMax) throw new SpindleError('STORE_UNAVAILABLE', `${pending} writes wait for the store already; try again later`);
       pending += 1;
       const before = turns.get(id);
-      const mine = before ? before.then(task, task) : task();
+      const mine = before !== undefined ? before.then(task, task) : task();
       turns.set(id, mine);
       try {
         return await mine;

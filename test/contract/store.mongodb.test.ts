@@ -55,10 +55,7 @@ storeContract(
       store,
       reports,
       damage: async (collection, id, body) => {
-        await at.client
-          .db(at.database)
-          .collection<{ _id: string }>(collection)
-          .updateOne({ _id: id }, { $set: { body } });
+        await at.client.db(at.database).collection<{ _id: string }>(collection).updateOne({ _id: id }, { $set: { body } });
         return store;
       },
       reopen: async () => open(),
@@ -76,7 +73,10 @@ interface Note {
 const notes: CollectionDefinition<Note> = { name: 'notes', read: (json) => json as Note, indexes: { text: ({ text }) => [text] } };
 
 describe('the store on MongoDB', { timeout: startTimeoutMs }, () => {
-  const opened = async (url: string, definition: CollectionDefinition<Note> = notes): Promise<{ readonly store: Store; readonly collection: Collection<Note> }> => {
+  const opened = async (
+    url: string,
+    definition: CollectionDefinition<Note> = notes,
+  ): Promise<{ readonly store: Store; readonly collection: Collection<Note> }> => {
     const store = mongoDbStore({ url: new Secret(url), clock, selectionMsMax: 2000, openMsMax: 3000 });
     onTestFinished(() => store.close());
     return { store, collection: await store.collection(definition) };

@@ -113,7 +113,7 @@ describe('settings', () => {
     });
     expect(problems).toEqual({
       SPINDLE_BUS_URL: 'has the unknown scheme kafka:; this version serves `embedded:` and `amqp://user:password@host/virtual-host`',
-      SPINDLE_STORE_URL: 'is not a URL; this version serves `file:` or `file:///a/path`',
+      SPINDLE_STORE_URL: 'is not a URL; this version serves `file:`, `file:///a/path` and `mongodb://user:password@host/database`',
       SPINDLE_LISTEN: 'is not HOST:PORT such as 127.0.0.1:8080 or [::1]:8080',
       SPINDLE_PUBLIC_URL: 'is not an http or https URL without user, query and fragment',
       SPINDLE_LOG_LEVEL: 'is not one of fatal, error, warn, info, debug, trace, silent',
@@ -127,7 +127,6 @@ describe('settings', () => {
 
   test('what comes with a later version says so and shows no password', () => {
     const environment = {
-      SPINDLE_STORE_URL: 'mongodb://user:hunter2@db/spindle',
       SPINDLE_FILES_URL: 's3://bucket/prefix?secret=hunter2',
       SPINDLE_MAIL_URL: 'smtp://user:hunter2@mail',
       SPINDLE_FEED_URL: 'amqps://user:hunter2@rabbitmq',
@@ -144,6 +143,24 @@ describe('settings', () => {
     }
     expect(shown).toContain('SPINDLE_MAIL_URL');
     expect(shown).not.toContain('hunter2');
+  });
+
+  test('a store is named by a MongoDB URL, whose password is not shown', () => {
+    for (const url of [
+      'mongodb://user:hunter2@db-1.example:27017,db-2.example/spindle?replicaSet=rs0',
+      'mongodb+srv://user:hunter2@db.example/',
+      'mongodb://[::1]:27017',
+    ]) {
+      const { store } = readConfig({ SPINDLE_STORE_URL: url }, host);
+      expect(store).toMatchObject({ scheme: 'mongodb' });
+      expect('url' in store && store.url.reveal()).toBe(url);
+      expect(`${inspect(store)}${JSON.stringify(store)}`).not.toContain('hunter2');
+    }
+    for (const url of ['mongodb://', 'mongodb://user:hunter2@', 'mongodb://user:hunter/2@db', 'mongodb://db/a/b']) {
+      const said = problemsOf({ SPINDLE_STORE_URL: url })['SPINDLE_STORE_URL'];
+      expect(said).toContain('is not a MongoDB URL');
+      expect(said).not.toContain('hunter');
+    }
   });
 
   test('a broker is named by an AMQP URL, whose password is not shown', () => {

@@ -12,7 +12,18 @@ export interface WriteProxy {
   close(): Promise<void>;
 }
 
-const writeCommands: ReadonlySet<string> = new Set(['insert', 'update', 'delete', 'findAndModify', 'findandmodify', 'createIndexes', 'dropIndexes', 'create', 'drop', 'dropDatabase']);
+const writeCommands: ReadonlySet<string> = new Set([
+  'insert',
+  'update',
+  'delete',
+  'findAndModify',
+  'findandmodify',
+  'createIndexes',
+  'dropIndexes',
+  'create',
+  'drop',
+  'dropDatabase',
+]);
 const opMsg = 2013;
 const messageBytesMax = 64 * 1024 * 1024;
 
