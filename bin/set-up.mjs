@@ -30,6 +30,8 @@ const hostPackages = [
   { debian: 'kiwi-systemdeps-iso-media', fedora: 'kiwi-systemdeps-iso-media' },
   { debian: 'xorriso', fedora: 'xorriso' },
   { debian: 'squashfs-tools', fedora: 'squashfs-tools' },
+  // Reading back live systems that stand in an EROFS.
+  { debian: 'erofs-utils', fedora: 'erofs-utils' },
   { debian: 'isomd5sum', fedora: 'isomd5sum' },
   { debian: 'grub-common', fedora: 'grub2-tools' },
   { debian: 'grub-pc-bin', fedora: 'grub2-pc-modules' },

@@ -31,6 +31,24 @@ export async function extractFromImage(iso: string, path: string, as: string, re
   });
 }
 
+/** Bytes of each file, by its path without the first slash. */
+export type FileSizes = ReadonlyMap<string, number>;
+
+const listBytesMax = 16 * 1024 * 1024;
+
+/** Every file of an ISO. */
+export async function listImage(iso: string, reading: ImageReading): Promise<FileSizes> {
+  const { stdout, truncated } = await runTool(reading, {
+    command: 'xorriso',
+    args: ['-indev', `${reading.workspace.path}/${iso}`, '-find', '/', '-type', 'f', '-exec', 'lsdl', '--'],
+    outputBytesMax: listBytesMax,
+  });
+  if (truncated) throw new SpindleError('IMAGE_UNREADABLE', `the image holds so many files that their list has more than ${listBytesMax} bytes`);
+  // -r--r--r--    1 0        0            6543 Jan  5 2026 '/Packages/h/hello-1.1-1.noarch.rpm'
+  const lines = stdout.matchAll(/^-\S{9,10} +\d+ +\S+ +\S+ +(\d+) .* '\/([^'\n]+)'$/gm);
+  return new Map([...lines].map(([, size, path]) => [path as string, Number(size)]));
+}
+
 /** Its output goes to the build's log, but for lists that are only read. Rejects with IMAGE_UNREADABLE where it fails. */
 export async function runTool(
   { programs, workspace, signal, log }: ImageReading,

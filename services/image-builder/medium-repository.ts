@@ -5,15 +5,14 @@ import { SaxesParser } from 'saxes';
 import { SpindleError } from '../../shared/build/failure.ts';
 import { type MetadataFile, readRepomd } from '../../shared/repositories/repomd.ts';
 import { layout } from './engines/engine.ts';
-import { extractFromImage, type ImagePackage, type ImageReading, runTool } from './image-reading.ts';
+import { extractFromImage, type FileSizes, type ImagePackage, type ImageReading } from './image-reading.ts';
 
 const repomdBytesMax = 1024 * 1024;
 const primaryBytesMax = 256 * 1024 * 1024;
 const openBytesMax = 1024 * 1024 * 1024;
-const listBytesMax = 16 * 1024 * 1024;
 
 interface ListedPackage extends ImagePackage {
-  /** Relative to the medium. */
+  /** Relative to the repository. */
   readonly location: string;
   /** Bytes; undefined where the metadata does not say. */
   readonly size: number | undefined;
@@ -32,18 +31,27 @@ interface PackageText {
   builtAt: string;
 }
 
+export interface MediumRepository {
+  /** The image, relative to the workspace. */
+  readonly iso: string;
+  /** The repository's folder on it; empty for its root. */
+  readonly at: string;
+  /** Of the image. */
+  readonly sizes: FileSizes;
+}
+
 /** Rejects with IMAGE_UNREADABLE where the medium has no repository, its metadata is not what it says itself, or it names packages that are not there. */
-export async function readMediumRepository(iso: string, reading: ImageReading, packagesMax: number): Promise<readonly ImagePackage[]> {
+export async function readMediumRepository({ iso, at, sizes }: MediumRepository, reading: ImageReading, packagesMax: number): Promise<readonly ImagePackage[]> {
   const { workspace } = reading;
-  await extractFromImage(iso, 'repodata', 'repodata', reading);
+  const onMedium = (path: string) => (at === '' ? path : `${at}/${path}`);
+  await extractFromImage(iso, onMedium('repodata'), 'repodata', reading);
   const repomd = await workspace.readText(`${layout.inspection}/repodata/repomd.xml`, repomdBytesMax);
   const primary = (await refusingBadXml('repomd.xml', () => readRepomd(repomd))).files.find(({ type }) => type === 'primary');
   if (!primary) throw new SpindleError('IMAGE_UNREADABLE', "the medium's repomd.xml names no list of packages");
   const bytes = await workspace.read(`${layout.inspection}/${primary.location}`, primaryBytesMax);
   const packages = await refusingBadXml(primary.location, () => listPackages(open(bytes, primary), packagesMax));
   if (packages.length === 0) throw new SpindleError('IMAGE_UNREADABLE', "the medium's repository is empty");
-  const sizes = await filesOf(iso, reading);
-  const absent = packages.filter(({ location, size }) => !sizes.has(location) || (size !== undefined && sizes.get(location) !== size));
+  const absent = packages.filter(({ location, size }) => !sizes.has(onMedium(location)) || (size !== undefined && sizes.get(onMedium(location)) !== size));
   if (absent.length > 0) {
     throw new SpindleError('IMAGE_UNREADABLE', `the medium lists ${absent.length} packages that it does not hold in full, such as ${absent[0]?.location}`, {
       details: absent.slice(0, 20).map(({ location }) => location),
@@ -119,17 +127,4 @@ function packageOf({ name, arch, version, location, size, license, vendor, sourc
     buildTimeS: /^\d{1,10}$/.test(builtAt) ? Number(builtAt) : 0,
     size: /^\d{1,15}$/.test(size) ? Number(size) : undefined,
   };
-}
-
-/** Every file below `Packages/`, by its path: bytes. */
-async function filesOf(iso: string, reading: ImageReading): Promise<ReadonlyMap<string, number>> {
-  const { stdout, truncated } = await runTool(reading, {
-    command: 'xorriso',
-    args: ['-indev', `${reading.workspace.path}/${iso}`, '-find', '/Packages', '-type', 'f', '-exec', 'lsdl', '--'],
-    outputBytesMax: listBytesMax,
-  });
-  if (truncated) throw new SpindleError('IMAGE_UNREADABLE', `the medium holds so many files that their list has more than ${listBytesMax} bytes`);
-  // -r--r--r--    1 0        0            6543 Jan  5 2026 '/Packages/h/hello-1.1-1.noarch.rpm'
-  const lines = stdout.matchAll(/^-\S{9,10} +\d+ +\S+ +\S+ +(\d+) .* '\/([^'\n]+)'$/gm);
-  return new Map([...lines].map(([, size, path]) => [path as string, Number(size)]));
 }

@@ -17,7 +17,7 @@ import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { type ImageEngine, layout, type Recipe } from './engines/engine.ts';
 import { kiwi } from './engines/kiwi.ts';
 import { passedOverScriptlet, toolProgress } from './engines/tool-lines.ts';
-import { contentsSource, readImagePackages } from './image-contents.ts';
+import { readImageContents } from './image-contents.ts';
 import type { ImagePackage } from './image-reading.ts';
 import { type Comparison, compareContents, formatManifest } from './manifest.ts';
 import { takeImage } from './produced-image.ts';
@@ -35,6 +35,7 @@ const deadlineMs = 2 * 3_600_000;
 const engineDeadlineMs = deadlineMs - 15 * 60_000;
 const jsonBytesMax = 64 * 1024 * 1024;
 const linesKeptMax = 5000;
+const differencesToldMax = 50;
 const logsMax = 20;
 const logBytesMax = 64 * 1024 * 1024;
 
@@ -296,14 +297,14 @@ async function checkImage(
 ): Promise<{ readonly contents: readonly ImagePackage[]; readonly comparison: Comparison }> {
   const { programs, request, signal, log, progress } = context;
   progress(0, 0, 'reading the image back');
-  const [, installed] = await both(
+  const [, { packages: installed, source }] = await both(
     runChecked(image, workspace, { command: 'checkisomd5', args: [] }, 'the image fails its own media check', context),
-    readImagePackages(image, request.imageType, { programs, workspace, signal, log }),
+    readImageContents(image, request.imageType, { programs, workspace, signal, log }),
   );
   const signers = new Map(repositories.repositories.flatMap(({ files }) => files.map(({ sha256, signedBy = null }) => [sha256, signedBy] as const)));
   const comparison = compareContents(installed, resolution, signers);
-  for (const nevra of comparison.missing) log(stageName, `resolved, but not in the image: ${nevra}`);
-  for (const nevra of comparison.unexpected) log(stageName, `in the image, but not resolved: ${nevra}`);
+  tellEach('resolved, but not in the image', comparison.missing, log);
+  tellEach('in the image, but not resolved', comparison.unexpected, log);
   if (comparison.requestedMissing.length > 0) {
     const missing = comparison.requestedMissing.map(
       ({ nevra, instead }) => `${nevra} (${instead.length > 0 ? `it holds ${instead.join(', ')}` : 'it holds none'})`,
@@ -316,8 +317,14 @@ async function checkImage(
       },
     );
   }
-  log(stageName, `${contentsSource[request.imageType]} lists ${installed.length} packages, every requested build among them`);
+  log(stageName, `${source} lists ${installed.length} packages, every requested build among them`);
   return { contents: installed, comparison };
+}
+
+/** The manifest has all of them: an image that was made by adding to another holds hundreds that nobody resolved. */
+function tellEach(what: string, nevras: readonly string[], log: StageContext['log']): void {
+  for (const nevra of nevras.slice(0, differencesToldMax)) log(stageName, `${what}: ${nevra}`);
+  if (nevras.length > differencesToldMax) log(stageName, `${what}: ${nevras.length - differencesToldMax} more`);
 }
 
 /** `args`: before the image's path. */

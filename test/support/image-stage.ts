@@ -8,6 +8,7 @@ import { storeContent } from '../../shared/files/content.ts';
 import { localFiles } from '../../shared/files/local.ts';
 import type { ProgramRequest, Programs } from '../../shared/programs/programs.ts';
 import { spawnedPrograms } from '../../shared/programs/spawned.ts';
+import type { Release } from '../../shared/releases/releases.ts';
 import type { RepositorySet, Resolution } from '../../shared/resolution/resolution.ts';
 import { memoryRpmStore } from '../../shared/rpm-store/memory.ts';
 import type { EventOf } from '../../shared/stage/stage.ts';
@@ -25,14 +26,16 @@ export interface ImageStage {
   /** Shell scripts in the place of tools, by their names. A name without one is not installed. */
   readonly tools: Readonly<Record<string, string | undefined>>;
   readonly request?: object;
+  /** Over the simulated release, under the resolution's id. */
+  readonly release?: Partial<Release>;
 }
 
 /** Resolves with the event, or rejects as the stage does. The workspace is gone afterwards. */
-export async function runImageStage({ directory, engine, imageType, resolution, repositories, tools, request = {} }: ImageStage) {
+export async function runImageStage({ directory, engine, imageType, resolution, repositories, tools, request = {}, release = {} }: ImageStage) {
   const files = localFiles({ directory: join(directory, 'files') });
   const programs = withScripts(spawnedPrograms(), tools);
   const workspace = await localWorkspaces({ directory: join(directory, 'work'), files, owner: 'test', programs }).create('image-builder');
-  const world = await stageWorld({ request: { label: 'LEFT', imageType, ...request } });
+  const world = await stageWorld({ request: { label: 'LEFT', imageType, ...request }, release: { ...release, id: resolution.release } });
   const stage = imageBuilder({ engines: [engine] });
   try {
     for (const content of repositories.contents) await storeContent(files, content);

@@ -6,11 +6,19 @@ import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
 import type { MemoryWorkspaces } from '../../shared/workspace/memory.ts';
 import { isoContent, isoFile } from './iso-file.ts';
 
+const squashfsMark = 'hsqs';
 const argument = (request: ProgramRequest, name: string): string => request.args[request.args.indexOf(name) + 1] ?? '';
+
+/** Of an ISO, of the squashfs in it, or of the database in that. */
+function contentAt(workspaces: MemoryWorkspaces, path: string): string {
+  const bytes = workspaces.readAt(path) ?? new Uint8Array();
+  const text = Buffer.from(bytes).toString('utf8', 0, 4) === squashfsMark ? Buffer.from(bytes).toString('utf8', 4) : undefined;
+  return text ?? isoContent(bytes);
+}
 
 /** The NEVRAs in a simulated image. */
 function simulatedImageContents(workspaces: MemoryWorkspaces, path: string): readonly string[] {
-  return JSON.parse(isoContent(workspaces.readAt(path) ?? new Uint8Array())) as readonly string[];
+  return JSON.parse(contentAt(workspaces, path)) as readonly string[];
 }
 
 /** What its serial console prints when it is started. */
@@ -37,7 +45,7 @@ export function simulatedImageTools(workspaces: MemoryWorkspaces): Readonly<Reco
     implantisomd5: async () => ({}),
     checkisomd5: async () => ({}),
     xorriso: async (request) => {
-      workspaces.writeAt(request.args.at(-1) ?? '', workspaces.readAt(argument(request, '-indev')) ?? new Uint8Array());
+      workspaces.writeAt(request.args.at(-1) ?? '', squashfsMark + contentAt(workspaces, argument(request, '-indev')));
       return {};
     },
     unsquashfs: async (request) => {

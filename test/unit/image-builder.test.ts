@@ -237,27 +237,6 @@ describe('image-builder', () => {
     expect(await handled).toMatchObject({ type: 'build.failed', data: { failure: { code }, artifacts: [{ name: 'config.xml' }] } });
   });
 
-  it('reads the database of an image that is one file system in a squashfs', async () => {
-    let at: MemoryWorkspaces | undefined;
-    const { handled, world, requests } = await build({
-      tools: {
-        unsquashfs: async ({ args }) => {
-          at?.writeAt(`${args[args.indexOf('-dest') + 1]}/LiveOS/rootfs.img`, 'ext4');
-          return {};
-        },
-        debugfs: async ({ cwd, args }) => {
-          const [, source, target] = (args[1] ?? '').split(' ');
-          if (source === '/usr/lib/sysimage/rpm') at?.writeAt(`${cwd}/${target}/rpm/rpmdb.sqlite`, 'database');
-          return {};
-        },
-        rpm: async () => ({ stdout: good.packages.map((item) => rpmRow(item)).join('') }),
-      },
-    });
-    at = world.workspaces;
-    expect((await handled).type).toBe('image.built');
-    expect(requests.find(({ command }) => command === 'rpm')?.args[1]).toMatch(/inspection\/database\/usr\/lib\/sysimage\/rpm$/);
-  });
-
   it('throws what another try may mend', async () => {
     const noSpace = await build({
       tools: {

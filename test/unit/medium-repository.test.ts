@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
 import { expect, it } from 'vitest';
+import { listImage } from '../../services/image-builder/image-reading.ts';
 import { readMediumRepository } from '../../services/image-builder/medium-repository.ts';
 import type { SimulatedProgram } from '../../shared/programs/simulated.ts';
 import { stageWorld } from '../support/stage-context.ts';
@@ -34,7 +35,8 @@ async function read({ primary, list, checksum, compress = gzipSync }: Medium) {
   const { context, workspaces } = await stageWorld({ programs: { xorriso } });
   writeAt = (path, content) => workspaces.writeAt(path, content);
   const { programs, signal, log } = context;
-  return readMediumRepository('image.iso', { programs, workspace: await context.workspace(), signal, log }, 10);
+  const reading = { programs, workspace: await context.workspace(), signal, log };
+  return readMediumRepository({ iso: 'image.iso', at: '', sizes: await listImage('image.iso', reading) }, reading, 10);
 }
 
 it('lists packages that stand on the medium', async () => {
