@@ -71,11 +71,11 @@ export async function shortageOfRoom(lines: readonly string[], workspace: Worksp
 
 /** What a shell says of a program that a signal ended: nothing that its ending does not say. */
 const namesSignal = /^(?:Segmentation fault|Aborted|Bus error|Illegal instruction|Floating point exception|Killed|Terminated)(?: \(core dumped\))?$/;
-/** Among bytes a few letters in a row are chance. */
-const lengthByChance = 7;
+/** Among bytes a few letters in a row are chance; words are not. */
+const hasWords = /[A-Za-z]{3,}\W? .*[A-Za-z]{3,}/;
 
 /** A program that prints bytes leaves little in its lines but the marks that stand for them. */
 function textsOf(lines: readonly string[]): readonly string[] {
   const texts = lines.filter((line) => (line.match(/\ufffd/g)?.length ?? 0) * 10 <= line.length);
-  return texts.length > lines.length * 0.9 ? texts : texts.filter((line) => line.length > lengthByChance);
+  return texts.length > lines.length * 0.9 ? texts : texts.filter((line) => hasWords.test(line));
 }
