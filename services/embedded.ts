@@ -90,7 +90,8 @@ async function startParts(given: Config, logger: Log, { clock, programs, control
   const idempotencyKeys = await store.collection(idempotencyKeyCollection);
   const uploadRecords = await store.collection(uploadedRpmCollection);
   await bus.assert(pipelineTopology(releases));
-  const isolation = await control?.enforcement();
+  const { problem, ...heldBy } = (await control?.enforcement()) ?? {};
+  if (problem !== undefined) logger.warn({ problem }, 'no image can be built here: its tools cannot be isolated');
   life.add('control groups', async () => control?.close());
   // Processes before directories: what still runs may still write.
   const ended = (await control?.sweep()) ?? 0;
@@ -192,7 +193,7 @@ async function startParts(given: Config, logger: Log, { clock, programs, control
     await opened;
     await scheduler?.stop();
   });
-  logger.info({ url, version: spindleVersion, bounds: { ...config.buildBounds, by: isolation } }, 'spindle is ready');
+  logger.info({ url, version: spindleVersion, bounds: { ...config.buildBounds, heldBy } }, 'spindle is ready');
   return { url, stop: () => life.stop() };
 }
 

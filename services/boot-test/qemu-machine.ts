@@ -17,6 +17,10 @@ const monitorTimeoutMs = 15_000;
 const probeRounds = 3;
 const probeDeadlineMs = 5000;
 const screenshotBytesMax = 16 * 1024 * 1024;
+/** Besides the machine's own memory: QEMU itself, and up to 1 GiB of what its emulation has translated. */
+const overheadMiB = 1536;
+/** Its threads: one for each processor, and some dozens that read and write. */
+const threadsMax = 256;
 const pngSignature = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
 
 /** Numbers of users for machines, one for each that runs: of those that neither distributions nor systemd give to anybody. */
@@ -179,6 +183,7 @@ async function startMachine(
       }),
       cwd: directory,
       ...keeping,
+      ...(keeping.isolation === 'host' ? {} : { bounds: { memoryBytesMax: (request.memoryMiB + overheadMiB) * 1024 * 1024, processesMax: threadsMax } }),
       deadlineMs: request.deadlineMs,
       signal,
       onLine: (line) => {
@@ -214,7 +219,15 @@ async function startMachine(
 }
 
 async function watchEnd(running: RunningProgram, complaints: readonly string[], release: () => Promise<void>): Promise<void> {
-  const { exitCode, signal } = await running.ended.finally(() => void release());
+  const { exitCode, signal } = await running.ended
+    .finally(() => void release())
+    .catch((error: unknown) => {
+      // The bound is ours, and no requester's to keep.
+      if (!(error instanceof SpindleError) || error.code !== 'RESOURCE_LIMIT') throw error;
+      throw new SpindleError('BOOT_TEST_BROKEN', `${qemuCommand} was ended: a machine of this size should not need so much. ${error.message}`, {
+        cause: error,
+      });
+    });
   if (exitCode === 0 || signal === 'SIGTERM') return;
   throw new SpindleError('BOOT_TEST_BROKEN', `${qemuCommand} ended with ${signal ?? `status ${exitCode}`}: ${complaints.at(-1) ?? 'it gave no reason'}`, {
     details: complaints,

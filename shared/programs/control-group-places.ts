@@ -1,7 +1,7 @@
 /** Where a process can make control groups, by what /proc says: version 1, version 2, or both at once. Pure. */
 import { unescaped } from './proc-files.ts';
 
-export type Controller = 'memory' | 'pids' | 'cpu' | 'io';
+export type Controller = 'memory' | 'pids';
 
 export interface ControlGroupPlace {
   readonly version: 1 | 2;
@@ -13,7 +13,7 @@ export interface ControlGroupPlace {
   readonly mount: string;
 }
 
-const version1Names: Readonly<Record<string, Controller>> = { memory: 'memory', pids: 'pids', cpu: 'cpu', blkio: 'io' };
+const ours: readonly Controller[] = ['memory', 'pids'];
 
 /** `mountinfo` and `cgroup` of the process itself. */
 export function controlGroupPlaces(mountinfo: string, cgroup: string): readonly ControlGroupPlace[] {
@@ -30,13 +30,14 @@ export function controlGroupPlaces(mountinfo: string, cgroup: string): readonly 
     const [, , , root, mount] = before?.split(' ') ?? [];
     const [type, , options] = after?.split(' ') ?? [];
     if (root === undefined || mount === undefined || (type !== 'cgroup' && type !== 'cgroup2')) continue;
-    const names = type === 'cgroup2' ? [''] : (options ?? '').split(',').filter((name) => Object.hasOwn(version1Names, name));
-    const path = names[0] === undefined ? undefined : groups.get(names[0]);
+    const mounted = (options ?? '').split(',');
+    const controllers = type === 'cgroup2' ? ours : ours.filter((name) => mounted.includes(name));
+    const path = groups.get(type === 'cgroup2' ? '' : (controllers[0] ?? 'none of ours'));
     if (path === undefined) continue;
     const point = unescaped(mount);
-    places.set(names.join(), {
+    places.set(`${type} ${controllers.join()}`, {
       version: type === 'cgroup2' ? 2 : 1,
-      controllers: type === 'cgroup2' ? ['memory', 'pids', 'cpu', 'io'] : names.map((name) => version1Names[name] as Controller),
+      controllers,
       own: `${point}${below(path, unescaped(root))}`,
       mount: point,
     });

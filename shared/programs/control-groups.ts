@@ -14,6 +14,13 @@ export interface ControlGroups {
   close(): Promise<void>;
 }
 
+/** A directory of a hierarchy, and what its bounds can be. */
+interface Made {
+  readonly directory: string;
+  readonly version: 1 | 2;
+  readonly controllers: readonly Controller[];
+}
+
 export interface ControlGroup {
   /** Moves a process in; what it starts afterwards is born in it. */
   add(pid: number): Promise<void>;
@@ -23,8 +30,6 @@ export interface ControlGroup {
   remove(): Promise<void>;
 }
 
-/** The weight of builds beside the service's own 1024 or 100. */
-const weights = { 1: { cpu: 256, io: 100 }, 2: { cpu: 25, io: 25 } } as const;
 const groupPrefix = 'spindle-';
 const treeDepthMax = 8;
 const emptiedWithinMs = 10_000;
@@ -43,7 +48,7 @@ const read = (path: string) => readFile(path, 'utf8').catch(() => '');
  */
 export async function openControlGroups({ name, clock }: { readonly name: string; readonly clock: Clock }): Promise<ControlGroups> {
   const places = controlGroupPlaces(await read('/proc/self/mountinfo'), await read('/proc/self/cgroup'));
-  const parents: { readonly directory: string; readonly version: 1 | 2; readonly controllers: readonly Controller[] }[] = [];
+  const parents: Made[] = [];
   const taken = new Set<Controller>();
   // Where a controller is in version 1 it is in no other.
   for (const place of places.toSorted((a, b) => a.version - b.version)) {
@@ -62,13 +67,14 @@ export async function openControlGroups({ name, clock }: { readonly name: string
     create: async (bounds) => {
       made += 1;
       const run = `${process.pid}-${made}`;
-      const groups: { readonly directory: string; readonly version: 1 | 2; readonly controllers: readonly Controller[] }[] = [];
+      const groups: Made[] = [];
       try {
         for (const { directory, version, controllers } of parents) {
           const group = join(directory, run);
           await mkdir(group);
-          groups.push({ directory: group, version, controllers });
-          await applyBounds(group, version, controllers, bounds);
+          const one = { directory: group, version, controllers };
+          groups.push(one);
+          await applyBounds(one, bounds);
         }
       } catch (error) {
         await Promise.all(groups.map(({ directory }) => removeGroup(directory, clock)));
@@ -97,11 +103,11 @@ export async function openControlGroups({ name, clock }: { readonly name: string
 }
 
 /** The group that holds those of all runs; undefined where none can be made with a controller in it. */
-async function openParent(place: ControlGroupPlace, controllers: readonly Controller[], name: string) {
+async function openParent(place: ControlGroupPlace, controllers: readonly Controller[], name: string): Promise<Made | undefined> {
   if (place.version === 1) {
     const directory = join(place.own, name);
     const isMade = await makeDirectory(directory);
-    return isMade ? { directory, version: 1 as const, controllers } : undefined;
+    return isMade ? { directory, version: 1, controllers } : undefined;
   }
   // Version 2 wants no processes in a group that has controllers for its children; only the root of all may have both.
   for (const base of (await standAside(place.own)) ? [place.own, place.mount] : [place.mount]) {
@@ -111,7 +117,7 @@ async function openParent(place: ControlGroupPlace, controllers: readonly Contro
     const enable = usable.map((controller) => `+${controller}`).join(' ');
     const directory = join(base, name);
     if (!(await tryWrite(join(base, 'cgroup.subtree_control'), enable)) || !(await makeDirectory(directory))) continue;
-    if (await tryWrite(join(directory, 'cgroup.subtree_control'), enable)) return { directory, version: 2 as const, controllers: usable };
+    if (await tryWrite(join(directory, 'cgroup.subtree_control'), enable)) return { directory, version: 2, controllers: usable };
   }
   return undefined;
 }
@@ -131,7 +137,7 @@ async function makeDirectory(path: string): Promise<boolean> {
   );
 }
 
-async function applyBounds(directory: string, version: 1 | 2, controllers: readonly Controller[], { memoryBytesMax, processesMax }: Bounds): Promise<void> {
+async function applyBounds({ directory, version, controllers }: Made, { memoryBytesMax, processesMax }: Bounds): Promise<void> {
   const at = (name: string) => join(directory, name);
   if (controllers.includes('memory') && memoryBytesMax !== undefined) {
     await write(at(version === 1 ? 'memory.limit_in_bytes' : 'memory.max'), String(memoryBytesMax));
@@ -139,9 +145,6 @@ async function applyBounds(directory: string, version: 1 | 2, controllers: reado
     await tryWrite(at(version === 1 ? 'memory.memsw.limit_in_bytes' : 'memory.swap.max'), version === 1 ? String(memoryBytesMax) : '0');
   }
   if (controllers.includes('pids') && processesMax !== undefined) await write(at('pids.max'), String(processesMax));
-  if (controllers.includes('cpu')) await tryWrite(at(version === 1 ? 'cpu.shares' : 'cpu.weight'), String(weights[version].cpu));
-  // Only some I/O schedulers know weights.
-  if (controllers.includes('io')) await tryWrite(at(version === 1 ? 'blkio.bfq.weight' : 'io.weight'), String(weights[version].io));
 }
 
 /** Ends all that is in a group. A process that starts others faster than they are ended is in a bounded group, so this comes to an end. */

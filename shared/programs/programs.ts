@@ -30,7 +30,7 @@ export interface ProgramRequest {
   readonly user?: ProgramUser;
   /** What it sees of the host, for tools that work on what strangers wrote. Not with isolation `host`. */
   readonly sandbox?: Sandbox;
-  /** Another bound than the adapter's own for sandboxed runs. Not with isolation `host`. */
+  /** Bounds, each in the place of the adapter's own for sandboxed runs. Not with isolation `host`. */
   readonly bounds?: Bounds;
 }
 

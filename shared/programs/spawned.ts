@@ -2,24 +2,22 @@
  * The programs port on the host: each tool is a process group of its own that ends with its run and with this process, however either of them ends.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { constants as fsConstants } from 'node:fs';
-import { access, readFile, stat, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { constants as osConstants, setPriority } from 'node:os';
-import { isAbsolute, join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { SpindleError } from '../build/failure.ts';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
-import { boundingSet, namespaces, sandboxArguments, wholeHost } from './bubblewrap.ts';
+import { type CommandHost, commandLine, findProgram, gateDescriptor, statusDescriptor } from './command-line.ts';
+import type { Controller } from './control-group-places.ts';
 import { type ControlGroup, type ControlGroups, openControlGroups, sweepControlGroups } from './control-groups.ts';
 import { endGroup } from './end-group.ts';
 import { exceeded } from './exceeded.ts';
 import { lineReader } from './line-reader.ts';
 import { keepFirst, keepLast } from './output.ts';
-import { hardLimit, type ProcessStat } from './proc-files.ts';
+import type { ProcessStat } from './proc-files.ts';
 import { isGone, processStat } from './processes.ts';
-import { type Bounds, checkRequest, type ProgramRequest, type ProgramResult, type Programs, type ProgramUser, type RunningProgram } from './programs.ts';
-import { sandboxFacts } from './sandbox-facts.ts';
+import { type Bounds, checkRequest, type ProgramRequest, type ProgramResult, type Programs, type RunningProgram } from './programs.ts';
 import { type Watch, watchBounds } from './watch-bounds.ts';
 
 export interface SpawnedProgramsOptions {
@@ -36,10 +34,14 @@ export interface SpawnedProgramsOptions {
   readonly controlGroups?: string;
 }
 
+export interface Enforcement extends Readonly<Record<'memory' | 'processes', 'control group' | 'looking'>> {
+  readonly problem: string | undefined;
+}
+
 /** The adapter, and what its owner does with it at start and end. */
 export interface SpawnedPrograms extends Programs {
-  /** By what bounds are held here: control groups for some, else looking. */
-  enforcement(): Promise<Readonly<Record<'memory' | 'processes' | 'cpu' | 'io', string>>>;
+  /** By what bounds are held here, and why no tool can be isolated here at all; undefined where it can. */
+  enforcement(): Promise<Enforcement>;
   /** Ends what a dead predecessor of this service left in control groups; resolves with their number. */
   sweep(): Promise<number>;
   /** Removes the service's own control groups. Nothing is started afterwards. */
@@ -50,24 +52,16 @@ const systemPath = '/usr/sbin:/usr/bin:/sbin:/bin';
 const outputBytesDefault = 1024 * 1024;
 /** How long output is still read after the tool has gone: somebody outside its group may hold the pipe open. */
 const drainMs = 1000;
-/** Of bounded runs: some tools close every descriptor that they might have, so the limit is also a matter of time. */
-const openFilesMax = { soft: 4096, hard: 16_384 } as const;
 /** Behind the service: for processors, and since the kernel derives it from this, for disks. */
 const niceness = 10;
 /** Where the host runs out of memory, the kernel takes the build before the service. */
 const oomScore = 500;
 
-interface Host {
+interface Host extends CommandHost {
   readonly clock: Clock;
   readonly killAfterMs: number;
-  readonly path: string;
-  readonly hides: readonly string[];
-  readonly bounds: Bounds;
   readonly groups: () => Promise<ControlGroups | undefined>;
-  /** A guard's own programs, looked for once. */
-  readonly guard: (command: string) => Promise<string>;
   readonly measure: (directory: string) => Promise<number | undefined>;
-  readonly makeLoopDevice: (number: number) => Promise<void>;
 }
 
 export function spawnedPrograms(options: SpawnedProgramsOptions = {}): SpawnedPrograms {
@@ -81,7 +75,6 @@ export function spawnedPrograms(options: SpawnedProgramsOptions = {}): SpawnedPr
     killAfterMs: options.killAfterMs ?? 5000,
     path,
     hides: options.hides ?? [],
-    bounds: options.bounds ?? {},
     groups: async () => {
       if (name === undefined || process.getuid?.() !== 0) return undefined;
       groups ??= openControlGroups({ name, clock });
@@ -112,14 +105,13 @@ export function spawnedPrograms(options: SpawnedProgramsOptions = {}): SpawnedPr
   const start = async (request: ProgramRequest): Promise<RunningProgram> => {
     request.signal?.throwIfAborted();
     checkRequest(request);
-    const bounds = { ...(request.sandbox ? host.bounds : {}), ...request.bounds };
-    const isBounded = Object.keys(bounds).length > 0;
-    const [command, args] = await commandLine(request, host, bounds, isBounded);
+    const all = { ...(request.sandbox ? options.bounds : {}), ...request.bounds };
+    const bounds = Object.keys(all).length > 0 ? all : undefined;
+    const [command, args] = await commandLine(request, host, bounds);
     request.signal?.throwIfAborted();
-    const group = isBounded ? await makeGroup(request, host, bounds) : undefined;
+    const group = bounds && (await makeGroup(request, host, bounds));
     try {
-      const counted = (isBounded ? await host.groups() : undefined)?.controllers ?? new Set();
-      return await launch(request, command, args, host, { bounds, isBounded, group, counted });
+      return await launch(request, command, args, host, bounds && { bounds, group, counted: (await host.groups())?.controllers ?? new Set() });
     } catch (error) {
       await group?.remove();
       throw error;
@@ -134,9 +126,11 @@ export function spawnedPrograms(options: SpawnedProgramsOptions = {}): SpawnedPr
     start,
     run: async (request) => (await start(request)).ended,
     enforcement: async () => {
-      const controllers = (await host.groups())?.controllers ?? new Set();
-      const by = (controller: 'memory' | 'pids' | 'cpu' | 'io', otherwise: string) => (controllers.has(controller) ? 'control group' : otherwise);
-      return { memory: by('memory', 'looking'), processes: by('pids', 'looking'), cpu: by('cpu', 'niceness'), io: by('io', 'niceness') };
+      const controllers = (await host.groups())?.controllers;
+      const by = (controller: Controller) => (controllers?.has(controller) ? 'control group' : 'looking');
+      const trial = start({ command: 'true', args: [], isolation: 'private-no-network', bounds: { processesMax: 100 }, deadlineMs: 10_000 });
+      const problem = await trial.then(({ ended }) => ended).then(noProblem, (error: unknown) => (error instanceof Error ? error.message : String(error)));
+      return { memory: by('memory'), processes: by('pids'), problem };
     },
     sweep: () => (name === undefined ? Promise.resolve(0) : sweepControlGroups({ name, clock })),
     close: async () => {
@@ -144,6 +138,8 @@ export function spawnedPrograms(options: SpawnedProgramsOptions = {}): SpawnedPr
     },
   };
 }
+
+const noProblem = () => undefined;
 
 async function makeGroup({ command }: ProgramRequest, host: Host, bounds: Bounds): Promise<ControlGroup | undefined> {
   try {
@@ -159,104 +155,18 @@ function notIsolated(command: string, why: string, details: readonly string[] = 
   });
 }
 
-/**
- * The first process of the namespace: waits for the tool, and also for what comes to it when its parent has gone. The script is the same for every tool; the tool and its
- * arguments are the shell's own, and nothing of them is read as a script.
- */
-const firstProcess = ['-c', '"$@"; exit $?', 'sh'];
-/** Where bubblewrap reports, and where it waits until we have bounded it. */
-const [statusDescriptor, gateDescriptor] = [3, 4];
-
-/** The tool with what stands before it on the command line: the guards that tie its life to ours. */
-async function commandLine(request: ProgramRequest, host: Host, bounds: Bounds, isBounded: boolean): Promise<readonly [string, readonly string[]]> {
-  const { isolation = 'host', user, sandbox } = request;
-  if ((isolation !== 'host' || user) && process.getuid?.() !== 0) {
-    throw new SpindleError(
-      'TOOL_MISSING',
-      `${request.command} was to run ${user ? `as user ${user.uid}` : 'in namespaces of its own'}, which needs root; this service runs as user ${process.getuid?.()}: start it as root`,
-    );
-  }
-  if (request.cwd !== undefined) {
-    const cwd = await stat(request.cwd).catch(() => undefined);
-    if (!cwd?.isDirectory()) throw new SpindleError('FILE_MISSING', `${request.command} was to run in ${request.cwd}, which is no directory`);
-  }
-  const tool = await findProgram(request.command, host.path);
-  const setpriv = await host.guard('setpriv');
-  // The kernel kills the first process of the group when we die, also by SIGKILL.
-  const bound = ['--pdeathsig', 'KILL'];
-  if (isolation === 'host') return [setpriv, [...bound, ...(user ? asUser(user) : []), '--', tool, ...request.args]];
-  const env = await host.guard('env');
-  const hasNetwork = isolation === 'private';
-  const facts = sandbox ? await sandboxFacts(sandbox, { ...host, hasNetwork }) : undefined;
-  const guards = [
-    ...bound,
-    ...(facts ? ['--bounding-set', boundingSet(facts)] : []),
-    '--',
-    ...(isBounded ? [await host.guard('prlimit'), ...(await limits(bounds)), '--'] : []),
-    // SIGTERM to the group is for the tool. bubblewrap would die of it at once, and the kernel then end the tool before it can clean up.
-    ...[env, '--ignore-signal=TERM', await host.guard('bwrap')],
-    ...namespaces(hasNetwork),
-    ...(sandbox && facts ? sandboxArguments(sandbox, facts, user !== undefined) : wholeHost),
-    ...['--json-status-fd', String(statusDescriptor)],
-    ...(isBounded ? ['--block-fd', String(gateDescriptor)] : []),
-    ...(request.cwd === undefined ? [] : ['--chdir', request.cwd]),
-    ...['--', await host.guard('sh'), ...firstProcess],
-    // Shells and bubblewrap add these to the environment.
-    ...[env, ...['PWD', 'OLDPWD', 'SHLVL', '_'].filter((name) => !Object.hasOwn(request.env ?? {}, name)).flatMap((name) => ['-u', name])],
-    '--default-signal=TERM',
-    // `env` would take a path with an equals sign for a variable.
-    ...(user ? [setpriv, ...asUser(user), '--'] : tool.includes('=') ? [setpriv, '--no-new-privs', '--'] : []),
-  ];
-  return [setpriv, [...guards, tool, ...request.args]];
-}
-
-async function limits({ diskBytesMax }: Bounds): Promise<readonly string[]> {
-  const own = hardLimit(await readFile('/proc/self/limits', 'utf8'), 'Max open files') ?? openFilesMax.hard;
-  const hard = Math.min(own, openFilesMax.hard);
-  return ['--core=0', `--nofile=${Math.min(hard, openFilesMax.soft)}:${hard}`, ...(diskBytesMax === undefined ? [] : [`--fsize=${diskBytesMax}`])];
-}
-
-/** The user, and the loss of every right that a user may have or get. */
-function asUser({ uid, gid, groups = [] }: ProgramUser): readonly string[] {
-  return [
-    ...['--reuid', String(uid), '--regid', String(gid)],
-    ...(groups.length > 0 ? ['--groups', groups.join(',')] : ['--clear-groups']),
-    ...['--inh-caps=-all', '--ambient-caps=-all', '--bounding-set=-all', '--no-new-privs'],
-  ];
-}
-
-async function findProgram(command: string, path: string): Promise<string> {
-  const candidates = isAbsolute(command) ? [command] : command.includes('/') ? [] : path.split(':').map((directory) => join(directory, command));
-  for (const candidate of candidates) {
-    const found = await stat(candidate).catch(() => undefined);
-    if (!found?.isFile()) continue;
-    const runs = await access(candidate, fsConstants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (runs) return candidate;
-  }
-  throw new SpindleError('TOOL_MISSING', `the program ${command} is not installed on this worker (looked in ${path}); install it and retry the build`);
-}
-
 /** `isUrgent`: without SIGTERM before SIGKILL. */
 type Ending = { readonly kind: 'exit' } | { readonly kind: 'stop' } | { readonly kind: 'fail'; readonly error: unknown; readonly isUrgent?: boolean };
 
 interface Bounding {
   readonly bounds: Bounds;
-  readonly isBounded: boolean;
+  /** Absent where this host has none for us. */
   readonly group: ControlGroup | undefined;
   /** What the group counts. */
-  readonly counted: ReadonlySet<string>;
+  readonly counted: ReadonlySet<Controller>;
 }
 
-function launch(
-  request: ProgramRequest,
-  command: string,
-  args: readonly string[],
-  host: Host,
-  { bounds, isBounded, group, counted }: Bounding,
-): Promise<RunningProgram> {
+function launch(request: ProgramRequest, command: string, args: readonly string[], host: Host, bounding: Bounding | undefined): Promise<RunningProgram> {
   const { clock, path } = host;
   const startedAt = clock.now();
   const bytesMax = request.outputBytesMax ?? outputBytesDefault;
@@ -270,7 +180,7 @@ function launch(
       'pipe',
       'pipe',
       ...(isPrivate ? (['pipe'] as const) : []),
-      ...(isBounded ? (['pipe'] as const) : []),
+      ...(bounding ? (['pipe'] as const) : []),
     ],
     env: { LC_ALL: 'C.UTF-8', ...request.env, PATH: path },
     ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
@@ -335,7 +245,8 @@ function launch(
         const gate = child.stdio[gateDescriptor] as Duplex | null | undefined;
         gate?.on('error', () => {});
         const init = await namespace?.init;
-        if (!init || !isBounded) return;
+        if (!init || !bounding) return;
+        const { bounds, group, counted } = bounding;
         try {
           setPriority(init.pid, niceness);
           await writeFile(`/proc/${init.pid}/oom_score_adj`, String(oomScore));
@@ -380,14 +291,15 @@ function launch(
           const verdict = ending?.kind === 'exit' ? await watch?.verdict() : undefined;
           if (verdict) throw verdict;
         } finally {
-          await group?.remove();
+          await bounding?.group?.remove();
         }
         if (ending?.kind === 'exit' && namespace && child.exitCode !== null && !namespace.hasRun()) {
           throw notIsolated(request.command, `they could not be made: ${lastWords().at(-1) ?? 'no reason was given'}`, lastWords());
         }
         const [exitCode, signal] = outcome(child, request.isolation ?? 'host');
-        if (bounds.diskBytesMax !== undefined && (signal === 'SIGXFSZ' || (exitCode !== 0 && /File size limit exceeded|File too large/.test(stderr.text())))) {
-          throw exceeded(request.command, 'disk', bounds.diskBytesMax, lastWords());
+        const diskBytesMax = bounding?.bounds.diskBytesMax;
+        if (diskBytesMax !== undefined && (signal === 'SIGXFSZ' || (exitCode !== 0 && /File size limit exceeded|File too large/.test(stderr.text())))) {
+          throw exceeded(request.command, 'disk', diskBytesMax, lastWords());
         }
         return { exitCode, signal, stdout: stdout.text(), stderr: stderr.text(), truncated: stdout.truncated, durationMs: clock.now() - startedAt };
       };

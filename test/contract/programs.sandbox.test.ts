@@ -68,8 +68,16 @@ async function setUp(controlGroups: string | undefined) {
   return { state, directory, programs, run, close };
 }
 
+/** Some containers have none that may be made; there looking is all that there is. */
+async function hasControlGroups(): Promise<boolean> {
+  const probe = spawnedPrograms({ controlGroups: `test-${process.pid}-probe` });
+  const { memory, processes } = await probe.enforcement();
+  await probe.close();
+  return memory === 'control group' && processes === 'control group';
+}
+
 const kinds = [
-  { by: 'control groups', controlGroups: `test-${process.pid}` },
+  ...((await hasControlGroups()) ? [{ by: 'control groups', controlGroups: `test-${process.pid}` }] : []),
   { by: 'looking', controlGroups: undefined },
 ];
 
@@ -89,9 +97,8 @@ describe.runIf(isRoot).each(kinds)('a sandbox bounded by $by', ({ controlGroups,
   });
 
   it('says what holds its bounds', async () => {
-    const enforcement = await at.programs.enforcement();
-    if (by === 'looking') expect(enforcement).toMatchObject({ memory: 'looking', processes: 'looking', cpu: 'niceness' });
-    else expect(enforcement).toMatchObject({ memory: 'control group', processes: 'control group' });
+    const held = by === 'looking' ? 'looking' : 'control group';
+    expect(await at.programs.enforcement()).toEqual({ memory: held, processes: held, problem: undefined });
   });
 
   it('stops a program that starts others without end', async () => {

@@ -5,6 +5,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { qemuMachines } from '../../services/boot-test/qemu-machine.ts';
 import type { MachineRequest, VirtualMachine } from '../../services/boot-test/virtual-machine.ts';
 import { systemClock } from '../../shared/clock/system.ts';
+import type { ProgramRequest } from '../../shared/programs/programs.ts';
 import { spawnedPrograms } from '../../shared/programs/spawned.ts';
 import { tempDirectory } from '../support/temp-directory.ts';
 import { until } from '../support/until.ts';
@@ -54,6 +55,22 @@ describe.skipIf(!canRun)('virtual machines on QEMU (needs root and qemu-system-x
     };
   });
   const closed = (machine: VirtualMachine) => machine.ended.then(() => 'turned off');
+
+  it('has bounds, behind the service; a machine that goes beyond them is broken, and nobody asked for too much', async () => {
+    const programs = spawnedPrograms({ clock, killAfterMs: 1000 });
+    const asked: ProgramRequest[] = [];
+    const narrow = {
+      ...programs,
+      start: (given: ProgramRequest) => {
+        asked.push(given);
+        return programs.start({ ...given, bounds: { ...given.bounds, memoryBytesMax: 8 * 1024 * 1024 } });
+      },
+    };
+    const machine = await qemuMachines({ programs: narrow, clock }).start(request);
+    await expect(machine.ended).rejects.toMatchObject({ code: 'BOOT_TEST_BROKEN', message: expect.stringContaining('more than 8 MiB of memory') });
+    expect(asked.at(-1)?.bounds).toEqual({ memoryBytesMax: (64 + 1536) * 1024 * 1024, processesMax: 256 });
+    expect(await running(request.directory)).toBe(0);
+  });
 
   it('shows its screen, and leaves nothing when it is stopped', async () => {
     const machine = await machines.start(request);

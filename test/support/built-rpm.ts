@@ -16,6 +16,8 @@ export interface BuiltPackage {
   readonly content?: string;
   /** A second file of so many zeros: it takes this room where it is installed, and next to none in the package. */
   readonly zeroBytes?: number;
+  /** Shell commands that run once it is installed. */
+  readonly post?: string;
 }
 
 /** The file of a package, and that of its source. */
@@ -27,6 +29,7 @@ export async function builtRpm({
   requires = [],
   content = 'hello',
   zeroBytes = 0,
+  post,
 }: BuiltPackage): Promise<{ readonly rpm: Buffer; readonly source: Buffer }> {
   const directory = await tempDirectory();
   try {
@@ -46,6 +49,7 @@ export async function builtRpm({
       `mkdir -p %{buildroot}/usr/share/${name}`,
       `echo '${content}' > %{buildroot}/usr/share/${name}/text`,
       `truncate -s ${zeroBytes} %{buildroot}/usr/share/${name}/zeros`,
+      ...(post === undefined ? [] : ['%post', post]),
       '%files',
       `/usr/share/${name}/text`,
       `/usr/share/${name}/zeros`,

@@ -45,16 +45,14 @@ describe('places for control groups', () => {
 
   test('version 2 alone, as a service manager sets it up', () => {
     expect(controlGroupPlaces(version2(), '0::/system.slice/spindle.service\n')).toEqual([
-      { version: 2, controllers: ['memory', 'pids', 'cpu', 'io'], own: '/sys/fs/cgroup/system.slice/spindle.service', mount: '/sys/fs/cgroup' },
+      { version: 2, controllers: ['memory', 'pids'], own: '/sys/fs/cgroup/system.slice/spindle.service', mount: '/sys/fs/cgroup' },
     ]);
   });
 
   test('version 1 with several controllers in one hierarchy, and others that are not ours', () => {
-    const mountinfo = [version1('cpu,cpuacct'), version1('memory'), version1('net_cls'), version1('blkio')].join('\n');
-    expect(controlGroupPlaces(mountinfo, '4:memory:/user\n3:cpu,cpuacct:/\n2:net_cls:/\n1:blkio:/x\n')).toEqual([
-      { version: 1, controllers: ['cpu'], own: '/sys/fs/cgroup/cpu,cpuacct', mount: '/sys/fs/cgroup/cpu,cpuacct' },
-      { version: 1, controllers: ['memory'], own: '/sys/fs/cgroup/memory/user', mount: '/sys/fs/cgroup/memory' },
-      { version: 1, controllers: ['io'], own: '/sys/fs/cgroup/blkio/x', mount: '/sys/fs/cgroup/blkio' },
+    const mountinfo = [version1('cpu,cpuacct'), version1('memory,pids'), version1('net_cls')].join('\n');
+    expect(controlGroupPlaces(mountinfo, '4:memory,pids:/user\n3:cpu,cpuacct:/\n2:net_cls:/\n')).toEqual([
+      { version: 1, controllers: ['memory', 'pids'], own: '/sys/fs/cgroup/memory,pids/user', mount: '/sys/fs/cgroup/memory,pids' },
     ]);
   });
 
