@@ -1,5 +1,6 @@
 /** How a tool is ended: with its whole process group and, where it has one, its whole PID namespace; asked first, and seen to be gone. */
 import type { ChildProcess } from 'node:child_process';
+import { constants as osConstants, setPriority } from 'node:os';
 import { SpindleError } from '../build/failure.ts';
 import type { Clock } from '../clock/clock.ts';
 import { isDead, type ProcessStat } from './proc-files.ts';
@@ -9,8 +10,6 @@ import { allProcesses, isGone } from './processes.ts';
 const goneWithinMs = 30_000;
 /** Between two SIGTERMs to a tool in namespaces. */
 const askAgainMs = 250;
-/** From SIGKILL to the first process of a namespace to SIGKILL to the guards outside: they end in order once it has gone. */
-const guardsEndWithinMs = 5000;
 
 export interface GroupEnding {
   readonly clock: Clock;
@@ -60,10 +59,10 @@ export async function endGroup(child: ChildProcess, pgid: number, { clock, killA
     // Asked again where namespaces are: their guards ignore SIGTERM, and one that came before the tool began would be lost.
     if (await endedBy(clock.now() + killAfterMs, first && ask)) return;
   }
-  // All of a namespace ends with its first process, and bubblewrap then ends in order. Its parent lives, so this is no other process's number.
-  if (init && childLives()) {
+  // All of a namespace ends with its first process, as soon as that gets a turn: among thousands that start others it would wait for long, while they go on.
+  if (init && !(await isGone(init))) {
+    tryRaisePriority(init.pid);
     signalProcess(init.pid, 'SIGKILL');
-    if (await endedBy(clock.now() + Math.min(killAfterMs, guardsEndWithinMs))) return;
   }
   signalProcess(-pgid, 'SIGKILL');
   if (await endedBy(clock.now() + goneWithinMs)) return;
@@ -71,6 +70,14 @@ export async function endGroup(child: ChildProcess, pgid: number, { clock, killA
     'TOOL_TIMED_OUT',
     `processes of ${command} (group ${pgid}) are still there ${goneWithinMs / 1000} s after SIGKILL: look at this worker's disks`,
   );
+}
+
+function tryRaisePriority(pid: number): void {
+  try {
+    setPriority(pid, osConstants.priority.PRIORITY_HIGHEST);
+  } catch {
+    // It has gone, or this service may not: then it takes its turn.
+  }
 }
 
 /** False where there is no such process or group. */

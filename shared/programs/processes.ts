@@ -26,6 +26,15 @@ export function allProcesses(): readonly ProcessStat[] {
   return found;
 }
 
+/** How many threads this host has: one short file. 0 where it does not say. */
+export function hostThreads(): number {
+  try {
+    return Number(/\/(\d+) /.exec(readFileSync('/proc/loadavg', 'utf8'))?.[1] ?? 0);
+  } catch {
+    return 0;
+  }
+}
+
 /** Whether this very process has gone, a zombie counted as gone. */
 export async function isGone({ pid, startedAt }: Pick<ProcessStat, 'pid' | 'startedAt'>): Promise<boolean> {
   const stat = await processStat(pid);

@@ -4,10 +4,12 @@ import type { Clock } from '../clock/clock.ts';
 import type { ControlGroup } from './control-groups.ts';
 import { diskShort, exceeded } from './exceeded.ts';
 import { descendants } from './proc-files.ts';
-import { allProcesses, usage } from './processes.ts';
+import { allProcesses, hostThreads, usage } from './processes.ts';
 import type { Bounds } from './programs.ts';
 
 const everyMs = 200;
+/** What starts others without end has thousands within a fifth of a second, and each takes a turn from this process: their number is glanced at more often. */
+const glanceMs = 20;
 /** Measuring a tree takes its time on a large one: at most one part in so many of the time goes into it, but that it is done at once where the disk has lost so much that it may be over. */
 const measureShare = 50;
 const measureEveryMs = 2000;
@@ -42,10 +44,14 @@ export function watchBounds(watched: Watched, onExceeded: (error: Error) => void
   const look = async (): Promise<void> => {
     found ??= (await refused(watched).catch(() => undefined)) ?? (await counted(watched).catch(() => undefined)) ?? (await disk().catch(() => undefined));
   };
+  const hasGrown = growthWatch(watched);
   let forget = () => {};
+  let lookAt = clock.now() + everyMs;
   const later = () => {
-    forget = clock.after(everyMs, () => {
+    forget = clock.after(hasGrown ? glanceMs : everyMs, () => {
+      if (clock.now() < lookAt && !hasGrown?.()) return later();
       void look().then(() => {
+        lookAt = clock.now() + everyMs;
         if (isEnded) return;
         if (found) onExceeded(found);
         else later();
@@ -88,6 +94,18 @@ async function counted({ command, bounds, init, counts }: Watched): Promise<Erro
   if (memoryMax !== undefined && used.bytes > memoryMax) return exceeded(command, 'memory', memoryMax);
   if (processesMax !== undefined && used.threads > processesMax) return exceeded(command, 'processes', processesMax);
   return undefined;
+}
+
+/** Whether the host has so many threads more than at the last such finding that they may be this run's. Undefined where a group counts. */
+function growthWatch({ bounds: { processesMax }, counts }: Watched): (() => boolean) | undefined {
+  if (processesMax === undefined || counts.processes) return undefined;
+  let before = hostThreads();
+  return () => {
+    const now = hostThreads();
+    if (now - before < processesMax) return false;
+    before = now;
+    return true;
+  };
 }
 
 function diskWatch({ command, bounds, directory, measure, clock }: Watched): () => Promise<Error | undefined> {

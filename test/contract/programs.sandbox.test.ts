@@ -307,7 +307,7 @@ describe.runIf(isRoot)('a service that is killed', () => {
       `const { spawnedPrograms } = await import(${JSON.stringify(module)});
        const programs = spawnedPrograms(${JSON.stringify(options)});
        // Of a program without namespaces a session of its own escapes: what the sweep is for.
-       await programs.run({ command: 'sh', args: ['-c', 'setsid -f sleep ${outside} >/dev/null 2>&1 </dev/null'], cwd: ${JSON.stringify(directory)}, deadlineMs: 600000 });
+       await programs.run({ command: 'sh', args: ['-c', 'setsid -f sh -c ": > out; exec sleep ${outside}" >/dev/null 2>&1 </dev/null; until [ -e out ]; do sleep 0.01; done'], cwd: ${JSON.stringify(directory)}, deadlineMs: 600000 });
        await programs.run({ command: 'sh', args: ['-c', 'setsid sleep ${inside} & sleep ${inside}'], isolation: 'private-no-network',
          sandbox: { directory: ${JSON.stringify(directory)} }, deadlineMs: 600000 });`,
     );
