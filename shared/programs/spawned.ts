@@ -52,7 +52,7 @@ const systemPath = '/usr/sbin:/usr/bin:/sbin:/bin';
 const outputBytesDefault = 1024 * 1024;
 /** How long output is still read after the tool has gone: somebody outside its group may hold the pipe open. */
 const drainMs = 1000;
-/** Behind the service: for processors, and since the kernel derives it from this, for disks. */
+/** Of sandboxed runs, behind the service: for processors, and since the kernel derives it from this, for disks. */
 const niceness = 10;
 /** Where the host runs out of memory, the kernel takes the build before the service. */
 const oomScore = 500;
@@ -248,7 +248,7 @@ function launch(request: ProgramRequest, command: string, args: readonly string[
         if (!init || !bounding) return;
         const { bounds, group, counted } = bounding;
         try {
-          setPriority(init.pid, niceness);
+          if (request.sandbox) setPriority(init.pid, niceness);
           await writeFile(`/proc/${init.pid}/oom_score_adj`, String(oomScore));
           await group?.add(init.pid);
         } catch (error) {

@@ -56,7 +56,7 @@ describe.skipIf(!canRun)('virtual machines on QEMU (needs root and qemu-system-x
   });
   const closed = (machine: VirtualMachine) => machine.ended.then(() => 'turned off');
 
-  it('has bounds, behind the service; a machine that goes beyond them is broken, and nobody asked for too much', async () => {
+  it('has bounds; a machine that goes beyond them is broken, and nobody asked for too much', async () => {
     const programs = spawnedPrograms({ clock, killAfterMs: 1000 });
     const asked: ProgramRequest[] = [];
     const narrow = {
