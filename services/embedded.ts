@@ -248,6 +248,7 @@ async function dryRun(
       ports,
       workspace,
       log: () => undefined,
+      phase: () => undefined,
       progress: () => undefined,
       signal,
     });

@@ -131,10 +131,20 @@ interface Making {
 async function make(request: SingleBuildRequest, directory: string, { adapters, releases, workspace, onLine, signal }: Making): Promise<MadeSideRepo> {
   const { files, clock } = adapters;
   const log = (tool: string, line: string) => onLine(`${tool}: ${line}`);
-  const context = { ...adapters, ...remoteClients(adapters), releases, untrustedCode, log, progress: () => undefined, signal };
+  const context = { ...adapters, ...remoteClients(adapters), releases, untrustedCode, log, phase: () => () => undefined, progress: () => undefined, signal };
   const release = releases.releases.find(({ id }) => id === request.release);
   if (!release) throw new SpindleError('RELEASE_UNKNOWN', `release: there is no release ${request.release} here`);
-  const resolution = await resolveRequest({ request, release, engine: null, ports: context, workspace, log, progress: context.progress, signal });
+  const resolution = await resolveRequest({
+    request,
+    release,
+    engine: null,
+    ports: context,
+    workspace,
+    log,
+    phase: context.phase,
+    progress: context.progress,
+    signal,
+  });
   // What the release has needs no fetching here.
   const packages = resolution.packages.filter(({ from }) => from === 'side');
   const data = {

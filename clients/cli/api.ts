@@ -31,11 +31,25 @@ export const ShownBuild = z.looseObject({
   queue: z.object({ place: z.number() }).nullish(),
   verdict: z.string().nullish(),
   verdictReason: z.string().nullish(),
-  failure: z.looseObject({ code: z.string(), stage: z.string(), message: z.string(), details: z.array(z.string()).optional() }).nullish(),
+  failure: z
+    .looseObject({ code: z.string(), stage: z.string(), phase: z.string().optional(), message: z.string(), details: z.array(z.string()).optional() })
+    .nullish(),
   createdAt: Timestamp,
   endedAt: Timestamp.nullish(),
   request: z.looseObject({ release: z.string(), arch: z.string(), imageType: z.string(), label: z.string() }),
   timeline: z.array(z.looseObject({ at: Timestamp, state: z.string(), message: z.string().optional() })),
+  runs: z
+    .array(
+      z.looseObject({
+        stage: z.string(),
+        attempt: z.number(),
+        startedAt: Timestamp,
+        durationMs: z.number().nullish(),
+        outcome: z.string().nullish(),
+        phases: z.array(z.looseObject({ name: z.string(), startedAt: Timestamp, durationMs: z.number().nullish() })),
+      }),
+    )
+    .optional(),
   warnings: z.array(z.string()).optional(),
   artifacts: z.array(z.looseObject({ name: z.string(), sha256: z.string(), size: z.number(), url: z.string() })),
 });

@@ -8,7 +8,7 @@ import { endOf, exitStatus, RefusedError, UnreachableError, UsageError } from '.
 import { readRequest, withChanges } from './request-file.ts';
 import { type GivenOptions, outputs, readSettings, type Settings } from './settings.ts';
 import { type CreateSideRepository, defaultCacheDirectory, requestOfFile, shownSideRepos } from './side-repo.ts';
-import { elapsed, formatted, openTerminal, type Streams, type Terminal, table } from './terminal.ts';
+import { elapsed, formatted, openTerminal, type Streams, type Terminal, table, took } from './terminal.ts';
 import { ShownRpm, uploadRpm } from './upload.ts';
 import { printLog, watchBuild } from './watch.ts';
 
@@ -403,18 +403,38 @@ function shownBuild(build: ShownBuild, now: number): string {
     ['created', build.createdAt],
     ['elapsed', elapsed(until - Date.parse(build.createdAt))],
     ...(build.verdict ? [['boot test', `${build.verdict}${build.verdictReason ? `: ${build.verdictReason}` : ''}`] as const] : []),
-    ...(build.failure ? [['failure', `${build.failure.code} in ${build.failure.stage}: ${build.failure.message}`] as const] : []),
+    ...(build.failure ? [['failure', shownFailure(build.failure)] as const] : []),
     ...(build.failure?.details ?? []).map((line) => ['', line] as const),
     ...build.artifacts.map(({ name, size }) => ['artifact', `${name}, ${size} bytes`] as const),
   ];
   const timeline = build.timeline.map(({ at, state, message }) => `  ${at}  ${state}${message === undefined ? '' : `: ${message}`}`);
-  return [table(rows), 'timeline', ...timeline].join('\n');
+  const runs = shownRuns(build, now);
+  return [table(rows), 'timeline', ...timeline, ...(runs === '' ? [] : ['stages', ...runs.split('\n').map((line) => `  ${line}`)])].join('\n');
+}
+
+function shownFailure({ code, stage, phase, message }: NonNullable<ShownBuild['failure']>): string {
+  return `${code} in ${stage}${phase === undefined ? '' : ` (${phase})`}: ${message}`;
+}
+
+/** A line for each run of a stage, and one for each of its phases; empty where there was none. */
+function shownRuns({ runs = [], endedAt }: ShownBuild, now: number): string {
+  if (runs.length === 0) return '';
+  const time = (startedAt: string, durationMs: number | null | undefined, isOver: boolean) =>
+    durationMs === null || durationMs === undefined ? (isOver ? 'not known' : `${took(now - Date.parse(startedAt))} so far`) : took(durationMs);
+  const rows = runs.flatMap(({ stage, attempt, startedAt, durationMs, outcome, phases }) => {
+    const isOver = Boolean(outcome) || Boolean(endedAt);
+    return [
+      [`${stage}${attempt > 1 ? `, attempt ${attempt}` : ''}`, startedAt, time(startedAt, durationMs, isOver), outcome ?? ''],
+      ...phases.map((phase) => [`  ${phase.name}`, phase.startedAt, time(phase.startedAt, phase.durationMs, isOver), '']),
+    ];
+  });
+  return table([['STAGE', 'BEGAN', 'TOOK', 'OUTCOME'], ...rows]);
 }
 
 function shownEnd(build: ShownBuild): string {
   const { failure, verdict, verdictReason } = build;
   const lines = [`build ${build.id} is ${build.state}${verdict ? `; boot test: ${verdict}` : ''}`];
-  if (failure) lines.push(`  ${failure.code} in ${failure.stage}: ${failure.message}`, ...(failure.details ?? []).map((line) => `  ${line}`));
+  if (failure) lines.push(`  ${shownFailure(failure)}`, ...(failure.details ?? []).map((line) => `  ${line}`));
   if (verdict && verdict !== 'booted' && verdictReason) lines.push(`  ${verdictReason}`);
   for (const { name, size } of build.artifacts) lines.push(`  ${name}, ${size} bytes`);
   return lines.join('\n');

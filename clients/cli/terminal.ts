@@ -64,6 +64,11 @@ export function formatted(output: Output, value: unknown, asTable: () => string)
   return asTable();
 }
 
+/** `0.4 s`, `59.9 s`, then as `elapsed`. */
+export function took(ms: number): string {
+  return ms < 60_000 ? `${(Math.max(0, ms) / 1000).toFixed(1)} s` : elapsed(ms);
+}
+
 /** `0:42`, `12:05`, `1:00:01`. */
 export function elapsed(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));

@@ -13,7 +13,7 @@ const StageData = z.looseObject({
   attempt: z.number().optional(),
 });
 const StateData = z.looseObject({ state: z.string(), message: z.string().optional() });
-const ProgressData = z.looseObject({ done: z.number(), total: z.number(), what: z.string() });
+const ProgressData = z.looseObject({ phase: z.string().nullish(), done: z.number(), total: z.number(), what: z.string() });
 
 /** On a terminal the live line moves every second; elsewhere a line says twice a minute that it still goes on. */
 const liveEveryMs = 1000;
@@ -66,8 +66,9 @@ export async function watchBuild(api: Api, clock: Clock, terminal: Terminal, bui
             if (next.startedAt && !stage.startedAt) stageSince = clock.now();
             stage = next;
           } else if (event === 'progress') {
-            const { done, total, what } = ProgressData.parse(data);
-            progress = `${total > 0 ? `${done} of ${total} ` : ''}${what}`;
+            const { phase, done, total, what } = ProgressData.parse(data);
+            const inPhase = phase && phase !== what ? `${phase}: ` : '';
+            progress = `${inPhase}${total > 0 ? `${done} of ${total} ` : ''}${what}`;
           } else if (event === 'end') {
             return ShownBuild.parse(data);
           }

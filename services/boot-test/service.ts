@@ -146,7 +146,7 @@ async function tryFirmware(
   virtualMachines: VirtualMachines,
   patience: Readonly<Record<VirtualMachine['acceleration'], Patience>>,
 ): Promise<Trial> {
-  const { log, progress } = context;
+  const { log, phase } = context;
   const order = {
     name: firmware,
     firmware,
@@ -154,7 +154,9 @@ async function tryFirmware(
     memoryMiB: memoryOf[imageType],
     ...(imageType === 'live' ? {} : { diskBytes: diskBytesFor(mediumBytes) }),
   };
+  const endPhases = phase(`starting the image by ${firmware}`, firmware);
   const concluded = (runs: readonly Run[], judgement: Judgement, wasInstalled: boolean): Trial => {
+    endPhases();
     const durationMs = runs.reduce((sum, run) => sum + run.durationMs, 0);
     const acceleration = runs[0]?.acceleration ?? 'unknown';
     log(stageName, `${firmware} (${acceleration}, ${(durationMs / 1000).toFixed(1)} s): ${judgement.verdict}: ${judgement.reason}`);
@@ -162,7 +164,6 @@ async function tryFirmware(
     return { ...judgement, firmware, wasInstalled, acceleration, durationMs, lines: runs.flatMap(({ lines }) => lines), pictures };
   };
 
-  progress(0, 0, `starting the image by ${firmware}`);
   const first = await runMachine({ ...order, medium }, context, virtualMachines, patience);
   if (!installsItself(first.finding)) return concluded([first], judge(first.finding, requested, first.ending, first.timeoutMs, first.screenText), false);
   const trouble = judgeInstallation(first.finding, first.ending, first.timeoutMs);
@@ -171,14 +172,14 @@ async function tryFirmware(
     stageName,
     `${firmware}: installed ${first.finding.installation?.packages || 'the'} packages in ${(first.durationMs / 1000).toFixed(1)} s; starting the disk`,
   );
-  progress(0, 0, `starting the installed disk by ${firmware}`);
+  phase(`starting the installed disk by ${firmware}`, firmware);
   const second = await runMachine({ ...order, medium: undefined }, context, virtualMachines, patience);
   return concluded([first, second], judge(second.finding, requested, second.ending, second.timeoutMs, second.screenText), true);
 }
 
 async function runMachine(
   order: Omit<MachineRequest, 'arch' | 'deadlineMs' | 'signal' | 'onSerial'>,
-  { clock, request, signal, log }: StageContext,
+  { clock, request, signal, log, phase }: StageContext,
   virtualMachines: VirtualMachines,
   patience: Readonly<Record<VirtualMachine['acceleration'], Patience>>,
 ): Promise<Run> {
@@ -201,6 +202,7 @@ async function runMachine(
       const { finding } = console;
       if (isConclusive(finding)) return enough.abort();
       isInstalling = installsItself(finding);
+      if (isInstalling) phase(`installing by ${firmware}`, firmware);
       if (finding.installation?.end?.outcome === 'done' && !isDone) {
         isDone = true;
         clock.after(turnOffMs, () => enough.abort());

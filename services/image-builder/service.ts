@@ -16,9 +16,10 @@ import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
 import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { type ImageEngine, layout, type Recipe } from './engines/engine.ts';
 import { kiwi } from './engines/kiwi.ts';
-import { passedOverScriptlet, toolProgress } from './engines/tool-lines.ts';
+import { passedOverScriptlet } from './engines/tool-lines.ts';
 import { readImageContents } from './image-contents.ts';
 import type { ImagePackage } from './image-reading.ts';
+import { lastLines } from './last-lines.ts';
 import { type Comparison, compareContents, formatManifest } from './manifest.ts';
 import { takeImage } from './produced-image.ts';
 import { formatSbom } from './sbom.ts';
@@ -35,6 +36,7 @@ const deadlineMs = 2 * 3_600_000;
 const engineDeadlineMs = deadlineMs - 15 * 60_000;
 const jsonBytesMax = 64 * 1024 * 1024;
 const linesKeptMax = 5000;
+const charactersKeptMax = 4 * 1024 * 1024;
 const differencesToldMax = 50;
 const logsMax = 20;
 const logBytesMax = 64 * 1024 * 1024;
@@ -63,7 +65,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
     limits: { concurrency: 2, attemptsMax: 3, deadlineMs },
 
     async handle({ data }, context) {
-      const { request, files, log, progress } = context;
+      const { request, files, log, phase } = context;
       const engine = engines.find(({ name }) => name === data.engine);
       if (!engine?.imageTypes.includes(data.imageType)) {
         const present = engines.map(({ name, imageTypes }) => `${name} (${imageTypes.join(', ')})`).join(', ');
@@ -76,7 +78,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
       checkNames(resolution);
 
       const workspace = await context.workspace();
-      progress(0, 0, 'laying out the repositories');
+      phase('laying out the repositories');
       const release = context.releases.releases.find(({ id }) => id === resolution.release);
       const version = await versions(engine, context);
       const own = await kickstartOf(resolution, release, context);
@@ -108,7 +110,7 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
         const image = await makeImage(engine, recipe, workspace, resolution, inside);
         const { contents, comparison } = await checkImage(image, workspace, { resolution, repositories }, inside);
         const name = `${request.label}-${resolution.release}-${resolution.arch}.iso`;
-        progress(0, 0, 'storing the image');
+        phase('storing the image');
         const imageRef = await workspace.store(image, context.signal);
         const manifest = formatManifest({
           buildId: context.buildId,
@@ -217,33 +219,39 @@ interface FailedScriptlet {
 
 /** Runs the engine's steps. Returns the image's path in the workspace, media check implanted. */
 async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspace, resolution: Resolution, context: StageContext): Promise<string> {
-  const { programs, request, signal, log, progress } = context;
+  const { programs, request, signal, log, phase, progress } = context;
   const shares = recipe.steps.map(({ share = 1 }) => share);
   const shareOfAll = shares.reduce((sum, share) => sum + share, 0);
-  let lines: string[] = [];
+  let lines = lastLines(linesKeptMax, charactersKeptMax);
   for (const [index, { what, run, sandbox, tool: speaker = run.command }] of recipe.steps.entries()) {
     // An engine that is one tool goes by its own name; of several, the one that speaks is named.
     const tool = recipe.steps.length > 1 ? speaker : engine.name;
     const before = shares.slice(0, index).reduce((sum, share) => sum + share, 0);
-    const tell = (done: number, total: number, said: string) => {
-      if (recipe.steps.length === 1) return progress(done, total, said);
-      progress(Math.round((100 * (before + ((shares[index] ?? 1) * done) / total)) / shareOfAll), 100, said);
-    };
+    /** Of the whole image. */
+    const tell = (doneOfStep: number, said: string) => progress(Math.round((100 * (before + (shares[index] ?? 1) * doneOfStep)) / shareOfAll), 100, said);
+    /** Of an engine that is one tool: which of its own phases it has come to. */
+    let own = { done: 0, total: 1 };
     const failed: FailedScriptlet[] = [];
-    lines = [];
+    lines = lastLines(linesKeptMax, charactersKeptMax);
     const onLine = (text: string) => {
       // Where this worker keeps its workspaces says nothing to those who read the log.
       const line = hideHashes(text.replaceAll(`${workspace.path}/`, ''));
       log(tool, line);
       lines.push(line);
-      if (lines.length > 2 * linesKeptMax) lines.splice(0, linesKeptMax);
-      const phase = engine.phase(line) ?? toolProgress(line);
-      if (phase) tell(phase.done, phase.total, phase.what);
+      const begun = engine.phase(line);
+      if (begun) {
+        phase(begun.what);
+        own = { done: Math.max(own.done, begun.done), total: begun.total };
+        tell(own.done / own.total, begun.what);
+      }
+      const come = engine.progress(line);
+      if (come) tell(Math.min(1, (own.done + come.done / come.total) / own.total), come.what);
       const scriptlet = passedOverScriptlet(line);
       if (scriptlet && failed.length < linesKeptMax) failed.push({ line: line.trim(), ...scriptlet });
     };
     log(stageName, `${run.command} ${run.args.join(' ')}`.replaceAll(`${workspace.path}/`, ''));
-    if (recipe.steps.length > 1) tell(0, 1, what);
+    phase(what);
+    tell(0, what);
     const result = await programs.run({
       ...run,
       sandbox: { directory: workspace.path, ...sandbox },
@@ -258,9 +266,10 @@ async function makeImage(engine: ImageEngine, recipe: Recipe, workspace: Workspa
       continue;
     }
     const ending = result.signal === null ? `ended with status ${result.exitCode}` : endedBy(result.signal);
-    throw await toolFailure({ engine, tool, ending, lines, bytesWanted: resolution.installedBytes }, { workspace, programs });
+    throw await toolFailure({ engine, tool, ending, lines: lines.all, bytesWanted: resolution.installedBytes }, { workspace, programs });
   }
-  const image = await takeImage(engine, workspace, request, lines.slice(-10));
+  phase('implanting the media check');
+  const image = await takeImage(engine, workspace, request, lines.all.slice(-10));
   // Some tools have implanted a sum already.
   await runChecked(image, workspace, { command: 'implantisomd5', args: ['--force'] }, 'implanting the media check failed', context);
   return image;
@@ -295,8 +304,8 @@ async function checkImage(
   { resolution, repositories }: { readonly resolution: Resolution; readonly repositories: RepositorySet },
   context: StageContext,
 ): Promise<{ readonly contents: readonly ImagePackage[]; readonly comparison: Comparison }> {
-  const { programs, request, signal, log, progress } = context;
-  progress(0, 0, 'reading the image back');
+  const { programs, request, signal, log, phase } = context;
+  phase('reading the image back');
   const [, { packages: installed, source }] = await both(
     runChecked(image, workspace, { command: 'checkisomd5', args: [] }, 'the image fails its own media check', context),
     readImageContents(image, request.imageType, { programs, workspace, signal, log }),

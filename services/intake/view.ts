@@ -4,6 +4,7 @@ import { Artifact } from '../../shared/build/artifact.ts';
 import { type Build, StageProblem } from '../../shared/build/build.ts';
 import { Failure } from '../../shared/build/failure.ts';
 import { Engine, ImageType, SingleBuildRequest } from '../../shared/build/request.ts';
+import { StageRun } from '../../shared/build/stage-run.ts';
 import { BuildState, isEnded } from '../../shared/build/states.ts';
 import { isoTime } from '../../shared/clock/clock.ts';
 import { BootVerdict } from '../../shared/events/catalog.ts';
@@ -47,6 +48,8 @@ export const PublicBuild = z.object({
   failure: Failure.nullable(),
   request: SingleBuildRequest,
   timeline: z.array(z.object({ at: z.iso.datetime(), state: BuildState, message: z.string().optional() })),
+  /** The runs of its stages with their phases, oldest first; of a running one as of a few seconds ago. Empty where builds are listed. */
+  runs: z.array(StageRun),
   artifacts: z.array(PublicArtifact),
   links: z.record(z.string(), z.string()),
   /** Told with the answer to a request only: what is accepted, but may have to wait for the operator. */
@@ -96,6 +99,7 @@ export function publicBuild(build: Build, { queuePlace, warnings = [] }: BuildEx
     failure,
     request: withoutSecrets(build.request),
     timeline,
+    runs: build.runs,
     artifacts: [...publicArtifacts(build)],
     links: {
       self,

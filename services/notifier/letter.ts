@@ -50,7 +50,7 @@ function trouble(build: Build, what: string, links: string, logTail: readonly st
     `Your image ${what} could not be built.`,
     '',
     `Reason: ${failure?.message ?? 'unknown'}`,
-    `Code:   ${failure?.code ?? 'INTERNAL'}, in ${failure?.stage ?? 'an unknown stage'}`,
+    `Code:   ${failure?.code ?? 'INTERNAL'}, in ${failure?.stage ?? 'an unknown stage'}${failure?.phase === undefined ? '' : `, ${failure.phase}`}`,
     failure?.fault === 'requester'
       ? 'To mend it, change the request and send it again.'
       : `This is not your request’s fault, and the operator can see it too.${failure?.retryable ? ' The same request may succeed later.' : ''}`,

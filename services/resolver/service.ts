@@ -29,7 +29,7 @@ export const resolver = ({ solver, uploads }: ResolverOptions) =>
     limits: { concurrency: 8, attemptsMax: 6, deadlineMs: 10 * 60_000 },
 
     async handle(_event, context) {
-      const { request, releases, clock, files, egress, downloads, log, progress, signal } = context;
+      const { request, releases, clock, files, egress, downloads, log, phase, progress, signal } = context;
       const release = releases.releases.find(({ id }) => id === request.release);
       if (!release) {
         throw new SpindleError(
@@ -54,6 +54,7 @@ export const resolver = ({ solver, uploads }: ResolverOptions) =>
         ports,
         workspace: await context.workspace(),
         log,
+        phase,
         progress,
         signal,
       });

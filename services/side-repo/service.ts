@@ -34,7 +34,9 @@ export const sideRepo = defineStage({
     try {
       const layout = layOut(resolution.packages);
       await storePackages(resolution, context);
+      context.phase('checking signatures');
       const signers = await checkSignatures(resolution, releaseOf(resolution, context), workspace, context);
+      context.phase('making repository metadata');
       repositories = await makeRepositories(layout, signers, workspace, context);
     } finally {
       pin.release();
@@ -57,6 +59,7 @@ async function storePackages({ packages, arch }: Resolution, context: StageConte
   const bytesTotal = sizeOf(packages);
   const seen = downloadProgress({ packages: packages.length, bytesTotal, now: clock.now, progress, say: (line) => log('side-repo', line) });
   const refs = packages.map((rpm) => ({ ...refOf(rpm), isLasting: rpm.urls.length === 0 }));
+  context.phase('looking for stored packages');
   const known = await rpms.check(refs, signal);
   const missing: ResolvedPackage[] = [];
   for (const rpm of packages) {
@@ -74,7 +77,8 @@ async function storePackages({ packages, arch }: Resolution, context: StageConte
   log('side-repo', seen.summary());
 }
 
-async function fetchMissing(missing: readonly ResolvedPackage[], seen: DownloadProgress, { rpms, downloads, signal }: StageContext): Promise<void> {
+async function fetchMissing(missing: readonly ResolvedPackage[], seen: DownloadProgress, { rpms, downloads, phase, signal }: StageContext): Promise<void> {
+  phase('downloading packages');
   const room = await downloads.reserve(sizeOf(missing));
   try {
     // The largest first: one that begins last would be waited for alone.
@@ -89,6 +93,7 @@ async function fetchMissing(missing: readonly ResolvedPackage[], seen: DownloadP
   } finally {
     room.release();
   }
+  phase('checking packages');
   const known = await rpms.check(missing.map(refOf), signal);
   for (const rpm of missing) {
     const found = known.get(rpm.sha256);
@@ -133,9 +138,8 @@ async function makeRepositories(
   layout: ReturnType<typeof layOut>,
   signers: ReadonlyMap<string, string | null>,
   workspace: Workspace,
-  { rpms, programs, log, progress, signal }: StageContext,
+  { rpms, programs, log, signal }: StageContext,
 ): Promise<RepositorySet['repositories']> {
-  progress(0, 0, 'making repository metadata');
   const made: RepositorySet['repositories'] = [];
   await forEachParallel(layout, { atOnceMax: layout.length, signal }, async ({ id, packages }, taskSignal, index) => {
     const placed = packages.map(({ path, package: { sha256, size } }) => ({ path, sha256, size }));

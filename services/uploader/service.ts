@@ -17,14 +17,16 @@ export const uploader = defineStage({
   long: true,
   limits: { concurrency: 4, attemptsMax: 6, deadlineMs: 2 * 3_600_000 },
 
-  async handle({ data }, { buildId, files, log, progress, signal }) {
+  async handle({ data }, { buildId, files, log, phase, progress, signal }) {
     const image = data.artifacts.find(({ name }) => name === data.image);
     if (!image) throw new SpindleError('ENGINE_OUTPUT_MISSING', `the event names the image ${data.image}, but lists no such artifact`);
+    phase('writing the checksum and the log');
     const texts: Artifact[] = [
       await textArtifact(files, 'CHECKSUM', checksumFile([image])),
       await textArtifact(files, 'build.log', await wholeLog(files, buildId)),
     ];
     const artifacts = [...data.artifacts, ...texts];
+    phase('publishing');
     for (const [index, artifact] of artifacts.entries()) {
       signal.throwIfAborted();
       progress(index, artifacts.length, artifact.name);

@@ -12,6 +12,7 @@ import type { CollectionDefinition } from '../store/store.ts';
 import { Artifact, mergeArtifacts } from './artifact.ts';
 import { Failure, FailureCode } from './failure.ts';
 import { Engine, ImageType, SingleBuildRequest } from './request.ts';
+import { runsMax, StageRun, withoutOpenRuns } from './stage-run.ts';
 import { BuildState, isEnded, isPast } from './states.ts';
 
 /** An event that is committed, and not yet known to have arrived. */
@@ -65,6 +66,8 @@ export const Build = z.object({
   cancelRequestedAt: z.iso.datetime().nullable(),
   outbox: z.array(OutboxEntry).max(20),
   timeline: z.array(TimelineEntry).max(200),
+  /** The runs of its stages, oldest first. */
+  runs: z.array(StageRun).max(runsMax).default([]),
   /** The resolution, once there is one; on a retry with `same`, from the start. */
   resolution: FileRef.nullable(),
   pinned: z.boolean(),
@@ -144,6 +147,7 @@ export function newBuild(options: {
     cancelRequestedAt: null,
     outbox: [],
     timeline: [{ at: iso(options.now), state: 'queued' }],
+    runs: [],
     resolution: options.resolution ?? null,
     pinned: options.resolution !== undefined && options.resolution !== null,
     repositories: null,
@@ -244,6 +248,7 @@ function advanced(build: Build, stage: string, cause: Envelope | null, emitted: 
     expiresAt: ended ? iso(now + build.request.expiresInDays * 86_400_000) : null,
     outbox: [...build.outbox.filter(({ consumer }) => consumer === null), ...entries],
     timeline: withTimeline(next, now, state, next.failure?.message),
+    runs: ended ? withoutOpenRuns(next.runs) : next.runs,
   };
 }
 
@@ -381,7 +386,8 @@ function readBuild(json: unknown): Build {
   if (build?.schema !== 1 || !BuildState.safeParse(build.state).success || !Array.isArray(build.outbox) || !Array.isArray(build.timeline) || !build.request) {
     return Build.parse(json);
   }
-  return build as Build;
+  // Records of older versions know of no runs.
+  return (build.runs ? build : { ...build, runs: [] }) as Build;
 }
 
 const phaseOf = (state: BuildState) => (state === 'queued' ? 'queued' : isEnded(state) ? 'ended' : 'active');

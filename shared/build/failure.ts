@@ -120,6 +120,8 @@ export const Failure = z.object({
   fault: z.enum(['requester', 'operator']),
   /** True where the same request may succeed later, unchanged and without anybody's doing. */
   retryable: z.boolean(),
+  /** What the stage was doing, where it told. */
+  phase: z.string().max(100).optional(),
   /** The last lines that matter of the tool or service that said no. */
   details: z.array(z.string().max(2000)).max(40).optional(),
 });

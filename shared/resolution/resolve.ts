@@ -42,6 +42,8 @@ export interface ResolveOptions {
   readonly ports: ResolvePorts;
   readonly workspace: Workspace;
   readonly log: (tool: string, line: string) => void;
+  /** What is done now. */
+  readonly phase: (name: string) => unknown;
   readonly progress: (done: number, total: number, what: string) => void;
   readonly signal: AbortSignal;
 }
@@ -63,18 +65,19 @@ export function chooseEngine(request: Pick<SingleBuildRequest, 'engine' | 'image
  * (PACKAGE_UNKNOWN, RPM_UNKNOWN, DEPENDENCIES_UNSOLVABLE, KOJI_…, ADVISORY_…, RELEASE_ENDED and others), or what is ill outside. Harmless to repeat.
  */
 export async function resolveRequest(options: ResolveOptions): Promise<Resolution> {
-  const { release, engine, ports, workspace, log, progress, signal } = options;
+  const { release, engine, ports, workspace, log, phase, progress, signal } = options;
   refuseUnserved(options);
   const koji = release.koji ? ports.koji(release.koji) : undefined;
   const bodhi = release.bodhi ? ports.bodhi(release.bodhi) : undefined;
   const say = (line: string) => log('resolver', line);
   const { request, stored } = await findKickstart({ request: options.request, release, engine, ports, allowed: options.untrustedCode, log: say, signal });
-  progress(0, 0, 'asking Koji and Bodhi');
+  phase('asking Koji and Bodhi');
   const { sets, warnings } = await findSources({ request, release, koji, bodhi, findUploads: ports.findUploads, log: say, signal });
   const looseOptions = { ports, workspace, progress, signal };
+  if (sets.length > 0) phase('reading package headers');
   const loose = await loosePackages(sets, looseOptions);
 
-  progress(0, 0, 'solving dependencies');
+  phase('solving dependencies');
   const collection = repositoryCollection(release, request.arch);
   const enabled = enabledRepositories(request, release);
   const further: readonly RepositorySource[] = request.sources.repositories.map(({ name, baseurl }) => ({ id: `${ownPrefix}${name}`, title: name, baseurl }));
@@ -113,10 +116,9 @@ export async function resolveRequest(options: ResolveOptions): Promise<Resolutio
   }
   refuseOddNames(answer.packages);
   const chosen = answer.packages.flatMap((solved) => (solved.repository === looseId ? [requiredCandidate(loose.candidates, formatNevra(solved))] : []));
-  const fetched = await fetchChosen(
-    chosen.filter(({ uploaded }) => !uploaded),
-    looseOptions,
-  );
+  const fromKoji = chosen.filter(({ uploaded }) => !uploaded);
+  if (fromKoji.length > 0) phase('fetching packages from Koji');
+  const fetched = await fetchChosen(fromKoji, looseOptions);
   const resolution = { ...resolutionOf(answer, { request, release, sets, loose, fetched, warnings }), ...(stored ? { kickstart: stored } : {}) };
   refuseBeyondMedium(resolution, request.imageType);
   refuseBeyondNode(resolution, await workspace.freeBytes());

@@ -5,7 +5,8 @@
 
 import type { z } from 'zod';
 import { admission, type Build, canceled, claimed, failed, givenBack, heartbeat, retrying, stageEnded } from '../build/build.ts';
-import { failureOf, retryKindOf, SpindleError } from '../build/failure.ts';
+import { type Failure, failureOf, retryKindOf, SpindleError } from '../build/failure.ts';
+import { type StageRun, withRun } from '../build/stage-run.ts';
 import { buildStates, isEnded } from '../build/states.ts';
 import { buildTopic, progressTopic } from '../build/topics.ts';
 import type { BuildLog, OpenBuildLog } from '../build-log/build-log.ts';
@@ -20,6 +21,7 @@ import type { Workspace, Workspaces } from '../workspace/workspace.ts';
 import { cancelTopic } from './cancel.ts';
 import { dispositionOf } from './disposition.ts';
 import { relayOutbox } from './outbox.ts';
+import { type Phases, trackPhases } from './phases.ts';
 import type { Stage, StageContext, StagePorts } from './stage.ts';
 import type { Probe } from './steps.ts';
 
@@ -77,6 +79,8 @@ interface Run {
   readonly startedAt: number;
   /** What its handler does, in its own words. */
   what: string | null;
+  /** Once it has begun. */
+  phases: Phases | undefined;
   current: Versioned<Build>;
   token: string | null;
   readonly controller: AbortController;
@@ -126,7 +130,16 @@ export async function runStage(
     const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
-    const run: Run = { event, startedAt: clock.now(), what: null, current: undefined as never, token: null, controller: new AbortController(), ended };
+    const run: Run = {
+      event,
+      startedAt: clock.now(),
+      what: null,
+      phases: undefined,
+      current: undefined as never,
+      token: null,
+      controller: new AbortController(),
+      ended,
+    };
     runs.set(buildId, run);
     if (runs.size >= slots) subscription?.pause();
     let isBackground = false;
@@ -241,7 +254,7 @@ export async function runStage(
           if (await claim(run)) renewedAt = clock.now();
           return;
         }
-        const document = heartbeat(found.document, clock.now() + leaseMs);
+        const document = heartbeat(withStageRun(found.document, run, null), clock.now() + leaseMs);
         if (await builds.replace(document, found.version)) {
           run.current = { document, version: found.version + 1 };
           renewedAt = clock.now();
@@ -277,20 +290,28 @@ export async function runStage(
     const attempt = build.stage?.attempt ?? 1;
     const startedAt = clock.now();
     const buildLog = runtime.openBuildLog({ buildId: build.id, stage: stage.name, stageIndex: buildStates.indexOf(stage.state), attempt, token: clock.id() });
+    const phases = trackPhases(clock, (name, durationMs) => {
+      if (durationMs !== undefined) return buildLog.line(stage.name, `phase: ${name}: ${(durationMs / 1000).toFixed(1)} s`);
+      buildLog.line(stage.name, `phase: ${name}`);
+      run.what = name;
+      bus.broadcast(progressTopic(build.id), { stage: stage.name, phase: name, done: 0, total: 0, what: name });
+    });
+    run.phases = phases;
     const endLease = keepLease(run);
     const forgetDeadline = clock.after(stage.limits.deadlineMs, () =>
       run.controller.abort(new StageAbort('deadline', `${stage.name} did not end within ${Math.round(stage.limits.deadlineMs / 1000)} s`)),
     );
     let outcome: Outcome;
     try {
-      outcome = { kind: 'returned', events: await handled(run, buildLog, attempt) };
+      outcome = returned(await handled(run, buildLog, phases, attempt), phases);
     } catch (error) {
-      outcome = outcomeOf(run, error, attempt);
+      outcome = outcomeOf(run, error, phases.current, attempt);
     } finally {
       forgetDeadline();
       await endLease();
     }
     await probe?.('handled', build.id);
+    phases.end();
     await endLog(buildLog, outcome);
     await conclude(run, outcome);
     logger.info({ buildId: build.id, outcome: outcome.kind, attempt, durationMs: clock.now() - startedAt }, 'stage ended');
@@ -299,17 +320,32 @@ export async function runStage(
   type Outcome =
     | { readonly kind: 'returned'; readonly events: readonly Emitted[] }
     | { readonly kind: 'canceled' | 'stopping' | 'lease-lost' }
-    | { readonly kind: 'threw'; readonly error: unknown; readonly attempt: number };
+    | { readonly kind: 'threw'; readonly error: unknown; readonly failure: Failure; readonly attempt: number };
 
-  const outcomeOf = (run: Run, error: unknown, attempt: number): Outcome => {
+  /** A failure that the stage found itself is told with the phase that it was found in. */
+  const returned = (events: readonly Emitted[], { current }: Phases): Outcome => ({
+    kind: 'returned',
+    events: events.map((event) => {
+      const failure = failureIn(event);
+      return failure && current !== undefined ? { ...event, data: { ...(event.data as object), failure: { phase: current, ...failure } } } : event;
+    }),
+  });
+
+  const outcomeOf = (run: Run, error: unknown, phase: string | undefined, attempt: number): Outcome => {
     const reason: unknown = run.controller.signal.reason;
-    if (!(reason instanceof StageAbort)) return { kind: 'threw', error, attempt };
-    if (reason.kind === 'deadline') return { kind: 'threw', error: new SpindleError('STAGE_TIMED_OUT', reason.message), attempt };
+    const threw = (cause: unknown): Outcome => ({
+      kind: 'threw',
+      error: cause,
+      failure: { ...failureOf(cause, stage.name), ...(phase === undefined ? {} : { phase }) },
+      attempt,
+    });
+    if (!(reason instanceof StageAbort)) return threw(error);
+    if (reason.kind === 'deadline') return threw(new SpindleError('STAGE_TIMED_OUT', reason.message));
     return { kind: reason.kind };
   };
 
   /** Runs the handler; whatever way it ends, its workspace is gone afterwards. */
-  const handled = async (run: Run, buildLog: BuildLog, attempt: number): Promise<readonly Emitted[]> => {
+  const handled = async (run: Run, buildLog: BuildLog, phases: Phases, attempt: number): Promise<readonly Emitted[]> => {
     const build = run.current.document;
     const { signal } = run.controller;
     let workspace: Promise<Workspace> | undefined;
@@ -334,12 +370,13 @@ export async function runStage(
         return workspace;
       },
       log: (tool, line) => buildLog.line(tool, line),
+      phase: phases.begin,
       progress: (done, total, what) => {
         const now = clock.now();
         run.what = what;
         if (now - toldAt < 1_000) return;
         toldAt = now;
-        bus.broadcast(progressTopic(build.id), { stage: stage.name, done, total, what });
+        bus.broadcast(progressTopic(build.id), { stage: stage.name, phase: phases.current ?? null, done, total, what });
       },
     };
     try {
@@ -374,7 +411,7 @@ export async function runStage(
 
   const endLog = async (buildLog: BuildLog, outcome: Outcome): Promise<void> => {
     if (outcome.kind === 'threw') {
-      const failure = failureOf(outcome.error, stage.name);
+      const { failure } = outcome;
       buildLog.line(stage.name, `${failure.code}: ${failure.message}`);
       for (const line of failure.details ?? []) buildLog.line(stage.name, `  ${line}`);
       if (failure.code === 'INTERNAL') logger.error({ err: outcome.error }, 'a handler broke');
@@ -397,7 +434,7 @@ export async function runStage(
         logger.info({ buildId: build.id }, 'the outcome of a stage that was no longer ours is dropped');
         return;
       }
-      const next = concluded(build, run, outcome);
+      const next = concluded(withStageRun(build, run, outcome), run, outcome);
       if (next === undefined) return;
       if (await commit(run, from, next)) return;
       from = await builds.get(build.id);
@@ -416,7 +453,7 @@ export async function runStage(
       case 'stopping':
         return givenBack(build, now);
       case 'threw': {
-        const failure = failureOf(outcome.error, stage.name);
+        const { failure } = outcome;
         const disposition = dispositionOf(retryKindOf(outcome.error), outcome.attempt, stage.limits.attemptsMax, clock.random());
         if (disposition.kind === 'retry') {
           logger.warn({ err: outcome.error, buildId: build.id, delayMs: disposition.delayMs }, 'stage is tried again');
@@ -424,6 +461,37 @@ export async function runStage(
         }
         return failed(build, { stage: stage.name, failure, now, isDeadLetter: disposition.isDeadLetter });
       }
+    }
+  };
+
+  /** The record with what is known of this run: so far, or with its end. */
+  const withStageRun = (build: Build, run: Run, outcome: Outcome | null): Build => {
+    const startedAt = run.phases?.startedAt;
+    if (startedAt === undefined) return build;
+    const known: StageRun = {
+      stage: stage.name,
+      attempt: build.stage?.attempt ?? 1,
+      worker,
+      startedAt: isoTime(startedAt),
+      durationMs: outcome === null ? null : Math.max(0, Math.round(clock.now() - startedAt)),
+      outcome: outcome && runOutcome(outcome),
+      phases: [...(run.phases?.all ?? [])],
+    };
+    return { ...build, runs: withRun(build.runs, known) };
+  };
+
+  const runOutcome = (outcome: Outcome): StageRun['outcome'] => {
+    switch (outcome.kind) {
+      case 'returned':
+        return outcome.events.some((event) => failureIn(event)) ? 'failed' : 'done';
+      case 'canceled':
+        return 'canceled';
+      case 'stopping':
+        return 'stopped';
+      case 'lease-lost':
+        return 'lost';
+      case 'threw':
+        return 'failed';
     }
   };
 
@@ -478,6 +546,11 @@ function readEvent(stage: AnyStage, body: string): Envelope | string {
   } catch (error) {
     return `unreadable ${stage.consumes.type}: ${error instanceof Error ? error.message.slice(0, 500) : 'not JSON'}`;
   }
+}
+
+/** Why the build fails, where an event says that it does. */
+function failureIn({ type, data }: Emitted): Failure | undefined {
+  return type === 'build.failed' ? (data as { readonly failure: Failure }).failure : undefined;
 }
 
 /** A handler's word is checked before it is committed: an event that its consumer could not read would be a dead letter later. */

@@ -44,6 +44,11 @@ export interface StageContext extends StagePorts {
   workspace(): Promise<Workspace>;
   /** Adds a line to the build's log. `tool`: the program it comes from, or the stage's own name. */
   log(tool: string, line: string): void;
+  /**
+   * From now on the run is in this phase, and no longer in the one before it on the same `track`. Shown with its times in the build's record and log. The function returned ends the track; what
+   * is not ended ends with the run: a run that fails then says in which phase. Bounded: of very many only the first are kept.
+   */
+  phase(name: string, track?: string): () => void;
   /** For those who wait: at most about one a second goes out, and losing one is fine. `total` 0: not known. */
   progress(done: number, total: number, what: string): void;
 }

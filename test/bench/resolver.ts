@@ -93,7 +93,7 @@ async function openResolver(url: string, destination: string, directory: string)
       const request = splitRequest(BuildRequest.parse({ release: 'large', imageType: 'boot', packages }))[0] as SingleBuildRequest;
       const workspace = await workspaces.create('bench');
       try {
-        const options = { request, release, engine: 'lorax' as const, ports, workspace, log: () => {}, progress: () => {}, signal: never };
+        const options = { request, release, engine: 'lorax' as const, ports, workspace, log: () => {}, phase: () => {}, progress: () => {}, signal: never };
         return await resolveRequest(options);
       } finally {
         await workspace.dispose();

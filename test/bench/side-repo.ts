@@ -68,6 +68,7 @@ export async function sideRepoBench(): Promise<void> {
             signal: never,
             workspace: async () => workspace,
             log: () => {},
+            phase: () => () => undefined,
             progress: () => {},
           },
           ...{

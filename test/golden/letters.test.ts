@@ -30,7 +30,11 @@ const cases: readonly (readonly [name: string, build: Build | undefined, logTail
   ['no-verdict', finishedWith('no-verdict', 'Nothing was seen on the serial console within 180 s.'), []],
   ['not-boot-tested', finishedWith(null, 'not asked for'), []],
   ['failed-by-requester', endStage(buildIn('resolving'), [BuildFailed({ failure: unknownPackage, artifacts: [] })], now), []],
-  ['failed-by-engine', failed(buildIn('building'), { stage: 'image-builder', failure: engine, now, isDeadLetter: false }), []],
+  [
+    'failed-by-engine',
+    failed(buildIn('building'), { stage: 'image-builder', failure: { ...engine, phase: 'installing packages' }, now, isDeadLetter: false }),
+    [],
+  ],
   ['failed-by-operator', failed(buildIn('resolving'), { stage: 'resolver', failure: kojiDown, now, isDeadLetter: true }), logTail],
   ['canceled', cancelRequested(buildIn('building'), now), []],
 ];

@@ -85,6 +85,7 @@ const fail = (build: Build, now: number) =>
       message: 'there is no package \u001b[31mhullo',
       fault: 'requester',
       retryable: false,
+      phase: 'solving dependencies',
       details: ['the last line'],
     },
     now,
@@ -153,7 +154,7 @@ test('a failed and a canceled build end with 1 and a readable reason', async () 
   const bad = await watched(fail);
   expect([bad.status, JSON.parse(bad.stdout).failure.code]).toEqual([1, 'PACKAGE_UNKNOWN']);
   const { id } = JSON.parse(bad.stdout);
-  expect((await spindle(['build', 'show', id])).stdout).toContain('PACKAGE_UNKNOWN in resolver: there is no package hullo\n');
+  expect((await spindle(['build', 'show', id])).stdout).toContain('PACKAGE_UNKNOWN in resolver (solving dependencies): there is no package hullo\n');
   expect((await watched(canceled)).status).toBe(1);
 });
 
@@ -215,6 +216,35 @@ test('the stage that works is told apart from one that waits', async () => {
   await move(id, admitted);
   await move(id, (build, now) => claimed(build, { token: 't', worker: 'builder-1', expiresAt: now + 60_000 }, now));
   expect((await spindle(['build', 'show', id])).stdout).toContain('resolver, running on builder-1, attempt 1');
+});
+
+test('shows how long each stage and each of its phases took', async () => {
+  const id = await submitted();
+  await move(id, admitted);
+  const startedAt = '2026-11-26T08:00:00.000Z';
+  const run = { stage: 'resolver', attempt: 1, worker: 'builder-1', startedAt, durationMs: 1234, outcome: 'failed' as const };
+  const phases = [
+    { name: 'asking Koji and Bodhi', startedAt, durationMs: 1000 },
+    { name: 'solving dependencies', startedAt, durationMs: null },
+  ];
+  await move(id, (build, now) => fail({ ...build, runs: [{ ...run, phases }] }, now));
+  const { stdout } = await spindle(['build', 'show', id]);
+  expect(
+    stdout
+      .slice(stdout.indexOf('\nstages'))
+      .split('\n')
+      .map((line) => line.replaceAll(/ {2,}/g, '  ').trim()),
+  ).toEqual([
+    '',
+    'stages',
+    'STAGE  BEGAN  TOOK  OUTCOME',
+    `resolver  ${startedAt}  1.2 s  failed`,
+    `asking Koji and Bodhi  ${startedAt}  1.0 s`,
+    `solving dependencies  ${startedAt}  not known`,
+    '',
+  ]);
+  const shown = JSON.parse((await spindle(['build', 'show', id, '--output', 'json'])).stdout) as { readonly runs: unknown };
+  expect(shown.runs).toEqual([{ ...run, phases }]);
 });
 
 test('cancel and retry', async () => {

@@ -88,6 +88,7 @@ export async function sampleWorld(): Promise<SampleWorld> {
         signal: new AbortController().signal,
         workspace: async () => workspace,
         log: (tool, line) => lines.push(`${tool}: ${line}`),
+        phase: () => () => undefined,
         progress: () => {},
         clock,
         files,

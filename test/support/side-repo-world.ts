@@ -114,6 +114,7 @@ export async function sideRepoWorld(directory: string, given: { readonly bytesMa
         signal: never,
         workspace: async () => workspace,
         log: () => {},
+        phase: () => () => undefined,
         progress: () => {},
         clock,
         files,

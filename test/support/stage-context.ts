@@ -22,6 +22,8 @@ export interface StageWorld {
   readonly files: MemoryFiles;
   readonly workspaces: MemoryWorkspaces;
   readonly lines: readonly string[];
+  /** As they began. */
+  readonly phases: readonly string[];
   /** Every URL that was asked for, in order. */
   readonly urls: readonly string[];
 }
@@ -56,6 +58,7 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
   fileSystem.disk = disk;
   const workspace = await workspaces.create('test');
   const lines: string[] = [];
+  const phases: string[] = [];
   const urls: string[] = [];
   const egress = simulatedEgress({
     clock,
@@ -75,6 +78,10 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
     signal: options.signal ?? new AbortController().signal,
     workspace: async () => workspace,
     log: (tool, line) => lines.push(`${tool}: ${line}`),
+    phase: (name) => {
+      phases.push(name);
+      return () => undefined;
+    },
     progress: () => {},
     clock,
     files,
@@ -86,5 +93,5 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
     owner: null,
     untrustedCode: options.untrustedCode ?? { kickstartScripts: false, rpms: false },
   };
-  return { context, solver: simulatedSolver(options.solve), files, workspaces, lines, urls };
+  return { context, solver: simulatedSolver(options.solve), files, workspaces, lines, phases, urls };
 }

@@ -2,7 +2,7 @@
 import { SaxesParser } from 'saxes';
 import { describe, expect, it } from 'vitest';
 import { kiwi } from '../../services/image-builder/engines/kiwi.ts';
-import { kiwiPhase, relevantKiwiLines } from '../../services/image-builder/engines/kiwi-log.ts';
+import { kiwiPhase, kiwiProgress, relevantKiwiLines } from '../../services/image-builder/engines/kiwi-log.ts';
 import { element, escapeXml, formatXml } from '../../services/image-builder/engines/xml.ts';
 import { BuildRequest, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
 import { resolutionOf } from '../support/resolutions.ts';
@@ -48,7 +48,7 @@ describe('recipe', () => {
   it('knows how far KIWI is', () => {
     expect(kiwiPhase('[ INFO    ]: 08:43:13 | Installing bootstrap packages')).toMatchObject({ done: 1, what: 'installing packages' });
     expect(kiwiPhase('[ DEBUG   ]: 08:43:13 | something else')).toBeUndefined();
-    expect(kiwiPhase('[ DEBUG   ]: 08:43:20 | bootstrap:   Installing       : bash-5.2-1.x86_64                     3/17 ')).toEqual({
+    expect(kiwiProgress('[ DEBUG   ]: 08:43:20 | bootstrap:   Installing       : bash-5.2-1.x86_64                     3/17 ')).toEqual({
       done: 3,
       total: 17,
       what: 'installing packages',

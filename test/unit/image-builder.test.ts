@@ -89,6 +89,13 @@ describe('image-builder', () => {
       const artifact = emitted.data.artifacts.find(({ name }) => name === wanted);
       return artifact ? await readContentText(world.files, artifact) : undefined;
     };
+    expect(world.phases).toEqual([
+      'laying out the repositories',
+      'making the image',
+      'implanting the media check',
+      'reading the image back',
+      'storing the image',
+    ]);
     expect(await text('kickstart.ks')).toBe(kickstart.replace('$6$salt$hash', '*'));
     expect(await text('config.xml')).toMatch(/<locale>de_DE<\/locale>\s*<keytable>de<\/keytable>\s*<timezone>Europe\/Berlin<\/timezone>/);
   });

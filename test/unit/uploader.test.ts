@@ -29,6 +29,7 @@ function contextIn(world: StageWorld, signal = new AbortController().signal) {
     signal,
     workspace: () => Promise.reject(new Error('the uploader needs no workspace')),
     log: (_tool, line) => void lines.push(line),
+    phase: () => () => undefined,
     progress: () => undefined,
   };
   return { context, lines };

@@ -62,6 +62,12 @@ export interface RecipeStep {
   readonly run: Pick<ProgramRequest, 'command' | 'args' | 'isolation'> & { readonly env: Readonly<Record<string, string>> };
 }
 
+export interface EngineProgress {
+  readonly done: number;
+  readonly total: number;
+  readonly what: string;
+}
+
 export interface RelevantLines {
   /** One sentence: why the tool gave up. */
   readonly reason: string;
@@ -88,8 +94,10 @@ export interface ImageEngine {
   readonly logs?: readonly string[];
   /** Of the names in `layout.output`, those that are the image, relative to that. More than one is the tool's mistake. */
   readonly findImages: (names: readonly string[]) => readonly string[];
-  /** How far a line of output says the tool has come; undefined where it says nothing. */
-  readonly phase: (line: string) => { readonly done: number; readonly total: number; readonly what: string } | undefined;
+  /** The phase of the tool's work that begins with a line of its output, and which of how many it is. Of an engine whose steps are its phases, none. */
+  readonly phase: (line: string) => EngineProgress | undefined;
+  /** How far a line says that the tool is within its phase; undefined where it says nothing. */
+  readonly progress: (line: string) => EngineProgress | undefined;
   /** Of the lines of the step that failed. */
   readonly relevantLines: (lines: readonly string[]) => RelevantLines;
 }

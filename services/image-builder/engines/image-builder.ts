@@ -4,8 +4,8 @@
  */
 import type { KickstartCommand } from '../../../shared/kickstart/kickstart.ts';
 import { optionValue } from '../../../shared/kickstart/kickstart.ts';
-import { type EngineOrder, type ImageEngine, layout, type Recipe, type RelevantLines } from './engine.ts';
-import { relevantToolLines, type ToolProgress, toolProgress } from './tool-lines.ts';
+import { type EngineOrder, type EngineProgress, type ImageEngine, layout, type Recipe, type RelevantLines } from './engine.ts';
+import { relevantToolLines, toolProgress } from './tool-lines.ts';
 
 const baseName = 'image';
 /** Of the types that `image-builder list` names for Fedora. */
@@ -24,6 +24,7 @@ export const osbuild: ImageEngine = {
   logs: [`${layout.output}/${baseName}.buildlog`, `${layout.output}/${baseName}.osbuild-manifest.json`],
   findImages: (names) => names.filter((name) => name === `${baseName}.iso`),
   phase: osbuildPhase,
+  progress: toolProgress,
   relevantLines: relevantOsbuildLines,
 };
 
@@ -126,10 +127,10 @@ const stages: readonly (readonly [marker: RegExp, what: string])[] = [
   [/^org\.osbuild\.(?:xorrisofs|implantisomd5)[:\s]/, 'writing the ISO'],
 ];
 
-function osbuildPhase(line: string): ToolProgress | undefined {
+function osbuildPhase(line: string): EngineProgress | undefined {
   const index = stages.findIndex(([marker]) => marker.test(line.trim()));
   const stage = stages[index];
-  return stage ? { done: index, total: stages.length, what: stage[1] } : toolProgress(line);
+  return stage && { done: index, total: stages.length, what: stage[1] };
 }
 
 /** Of the end of osbuild's log the failing stage's own words; of a set that cannot be solved, the solver's. */

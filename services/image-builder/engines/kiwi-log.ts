@@ -1,5 +1,5 @@
 /** Reads KIWI's output: how far it has come, and of a failed run the one reason with the lines that matter. Pure. */
-import type { RelevantLines } from './engine.ts';
+import type { EngineProgress, RelevantLines } from './engine.ts';
 import { tellsWhy, toolProgress } from './tool-lines.ts';
 
 const phases: readonly (readonly [marker: string, what: string])[] = [
@@ -11,14 +11,18 @@ const phases: readonly (readonly [marker: string, what: string])[] = [
   ['Packing system into', 'packing the root file system'],
   ['Creating squashfs container', 'compressing the root file system'],
   ['Creating live ISO image', 'writing the ISO'],
-  ['Result files:', 'done'],
+  ['Result files:', 'finishing'],
 ];
 
-export function kiwiPhase(line: string): { readonly done: number; readonly total: number; readonly what: string } | undefined {
+export function kiwiPhase(line: string): EngineProgress | undefined {
   const index = phases.findIndex(([marker]) => line.includes(marker));
   const phase = phases[index];
-  // What dnf tells of its transaction is finer than KIWI's own steps.
-  return phase ? { done: index, total: phases.length - 1, what: phase[1] } : toolProgress(unprefixed(line));
+  return phase && { done: index, total: phases.length - 1, what: phase[1] };
+}
+
+/** What the tools tell that KIWI runs. */
+export function kiwiProgress(line: string): EngineProgress | undefined {
+  return toolProgress(unprefixed(line));
 }
 
 const linesMax = 20;

@@ -6,7 +6,7 @@
 import { SpindleError } from '../../../shared/build/failure.ts';
 import type { ResolvedPackage } from '../../../shared/resolution/resolution.ts';
 import { type EngineOrder, type ImageEngine, layout, type Recipe, type RecipeStep } from './engine.ts';
-import { kiwiPhase, relevantKiwiLines } from './kiwi-log.ts';
+import { kiwiPhase, kiwiProgress, relevantKiwiLines } from './kiwi-log.ts';
 import { anyWorkspace, recipeScript } from './recipe-script.ts';
 import { element, formatXml } from './xml.ts';
 
@@ -24,6 +24,7 @@ export const kiwi: ImageEngine = {
   render,
   findImages: (names) => names.filter((name) => name.endsWith('.iso')),
   phase: kiwiPhase,
+  progress: kiwiProgress,
   relevantLines: relevantKiwiLines,
 };
 

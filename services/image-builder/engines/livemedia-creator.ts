@@ -5,7 +5,7 @@
 import { renderKickstart } from '../../../shared/kickstart/render.ts';
 import { withoutHashes } from '../../../shared/kickstart/secrets.ts';
 import { type EngineOrder, type ImageEngine, layout, type Recipe } from './engine.ts';
-import { loraxPhase, relevantLoraxLines } from './lorax-log.ts';
+import { loraxPhase, loraxProgress, relevantLoraxLines } from './lorax-log.ts';
 import { productName } from './product-name.ts';
 import { anyWorkspace } from './recipe-script.ts';
 
@@ -21,6 +21,7 @@ export const livemediaCreator: ImageEngine = {
   logs: [layout.logs, `${layout.logs}/anaconda`],
   findImages: (names) => names.filter((name) => name === imageName),
   phase: loraxPhase,
+  progress: loraxProgress,
   relevantLines: relevantLoraxLines,
 };
 

@@ -1,6 +1,6 @@
 /** Reads what lorax, livemedia-creator and mkksiso print: how far they have come, and of a failed run the one reason. They share their code, and so their words. Pure. */
-import type { RelevantLines } from './engine.ts';
-import { relevantToolLines, type ToolProgress, tellsFullDisk, tellsWhy, toolProgress } from './tool-lines.ts';
+import type { EngineProgress, RelevantLines } from './engine.ts';
+import { relevantToolLines, tellsFullDisk, tellsWhy, toolProgress } from './tool-lines.ts';
 
 /** `2024-02-14 01:06:41,501 DEBUG pylorax.ltmpl: `, `2024-09-09 11:38:01,439: `, mkksiso's `ERROR:`. */
 const prefix =
@@ -19,13 +19,18 @@ const steps: readonly (readonly [marker: RegExp, what: string])[] = [
 /** dnf's counts within lorax: `(12/735) bash-5.2-1.x86_64`, and within Anaconda: `Installing bash.x86_64 (12/1741)`. */
 const counts = /(?:^\((\d+)\/(\d+)\) \S+$)|(?:^Installing \S+ \((\d+)\/(\d+)\)$)/;
 
-export function loraxPhase(line: string): ToolProgress | undefined {
+export function loraxPhase(line: string): EngineProgress | undefined {
+  const text = stripped(line);
+  const index = steps.findIndex(([marker]) => marker.test(text));
+  const step = steps[index];
+  return step && { done: index, total: steps.length, what: step[1] };
+}
+
+export function loraxProgress(line: string): EngineProgress | undefined {
   const text = stripped(line);
   const counted = counts.exec(text);
   if (counted) return { done: Number(counted[1] ?? counted[3]), total: Number(counted[2] ?? counted[4]), what: 'installing packages' };
-  const index = steps.findIndex(([marker]) => marker.test(text));
-  const step = steps[index];
-  return step ? { done: index, total: steps.length, what: step[1] } : toolProgress(text);
+  return toolProgress(text);
 }
 
 /** What they themselves say when they give up, the nearest to the cause first. */

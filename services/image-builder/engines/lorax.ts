@@ -1,6 +1,6 @@
 /** The lorax engine: Fedora's installer as a boot ISO, from exactly the resolved packages. Its command line follows lorax's own source; it has not been run here, since Debian has no lorax. */
 import { type EngineOrder, type ImageEngine, layout, type Recipe } from './engine.ts';
-import { loraxPhase, relevantLoraxLines } from './lorax-log.ts';
+import { loraxPhase, loraxProgress, relevantLoraxLines } from './lorax-log.ts';
 import { productName } from './product-name.ts';
 import { anyWorkspace, recipeScript } from './recipe-script.ts';
 
@@ -17,6 +17,7 @@ export const lorax: ImageEngine = {
   // lorax makes a whole release tree, of which this is the image.
   findImages: (names) => (names.includes('images') ? ['images/boot.iso'] : []),
   phase: loraxPhase,
+  progress: loraxProgress,
   relevantLines: relevantLoraxLines,
 };
 

@@ -6,7 +6,7 @@ import { SpindleError } from '../../../shared/build/failure.ts';
 import { renderKickstart } from '../../../shared/kickstart/render.ts';
 import { withoutHashes } from '../../../shared/kickstart/secrets.ts';
 import { type EngineOrder, type ImageEngine, layout, type Recipe, type RecipeStep } from './engine.ts';
-import { loraxPhase, relevantLoraxLines } from './lorax-log.ts';
+import { loraxProgress, relevantLoraxLines } from './lorax-log.ts';
 
 export const mkksiso: ImageEngine = {
   name: 'mkksiso',
@@ -19,7 +19,9 @@ export const mkksiso: ImageEngine = {
   version: { command: 'lorax', args: ['--version'], read: (stdout) => /(\d+(?:\.\d+)+(?:-\d+)?)/.exec(stdout)?.[1] },
   render,
   findImages: (names) => names.filter((name) => name === imageName),
-  phase: loraxPhase,
+  // Its steps are its phases.
+  phase: () => undefined,
+  progress: loraxProgress,
   relevantLines: relevantLoraxLines,
 };
 

@@ -33,7 +33,8 @@ export const native: ImageEngine = {
     return { ...recipe, artifact: { name: 'recipe.sh', mediaType: 'text/x-shellscript', content } };
   },
   findImages: (names) => names.filter((name) => name === imageName),
-  phase: toolProgress,
+  phase: () => undefined,
+  progress: toolProgress,
   relevantLines: relevantToolLines,
 };
 

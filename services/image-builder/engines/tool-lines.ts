@@ -2,13 +2,7 @@
  * Reads the output of the tools that several engines run (dnf, rpm, dracut, mksquashfs, xorriso, GRUB's, mtools): how far one has come, and of a failed run the one reason with
  * the lines that matter. Pure.
  */
-import type { RelevantLines } from './engine.ts';
-
-export interface ToolProgress {
-  readonly done: number;
-  readonly total: number;
-  readonly what: string;
-}
+import type { EngineProgress, RelevantLines } from './engine.ts';
 
 /** Each with the two numbers it finds. xorriso and rpm give percent only. */
 const counters: readonly (readonly [pattern: RegExp, what: string])[] = [
@@ -30,7 +24,7 @@ const percentages: readonly (readonly [pattern: RegExp, what: string])[] = [
 ];
 
 /** How far a line says that its tool is; undefined where it says nothing. */
-export function toolProgress(line: string): ToolProgress | undefined {
+export function toolProgress(line: string): EngineProgress | undefined {
   for (const [pattern, what] of counters) {
     const match = pattern.exec(line);
     if (!match) continue;

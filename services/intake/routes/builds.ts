@@ -110,7 +110,7 @@ export function buildRoutes(app: App, ports: IntakePorts): void {
     },
     handler: async ({ query }) => {
       const page = await listed(builds, query);
-      return { meta: { limit: query.limit, nextCursor: page.nextCursor }, items: page.items.map((build) => publicBuild(build)) };
+      return { meta: { limit: query.limit, nextCursor: page.nextCursor }, items: page.items.map((build) => publicBuild({ ...build, runs: [] })) };
     },
   });
 
