@@ -65,7 +65,15 @@ export function startReconciler(
     return true;
   };
 
+  const isBusThere = () =>
+    options.bus.ping().then(
+      () => true,
+      () => false,
+    );
+
   const pass = async (): Promise<number> => {
+    // What a pass does ends with an event. While none can go out, none is counted as sent again, and all of it is due as soon as they can.
+    if (!(await isBusThere())) return 0;
     let driven = 0;
     for (const state of states) {
       const due = await builds.find({ index: 'byWake', prefix: [state], to: clock.now(), limit: batchMax });

@@ -2,9 +2,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Build, cancelRequested, claimed, drivingEvent, relayPatienceMs, retrying } from '../../shared/build/build.ts';
+import { buildStates } from '../../shared/build/states.ts';
 import { lostAttemptsMax } from '../../shared/stage/disposition.ts';
-import { reconciled, recovered } from '../../shared/stage/reconcile.ts';
+import { reconciled, recovered, startReconciler } from '../../shared/stage/reconcile.ts';
 import { buildIn, queuedBuild, startMs } from '../support/build-records.ts';
+import { silentLog, stageWorld } from '../support/stage-world.ts';
 
 const now = startMs + 3_600_000;
 const waiting = buildIn('building');
@@ -94,4 +96,23 @@ describe('a new process on the state of a dead one', () => {
       }),
     );
   });
+});
+
+test('while the bus is away nothing is counted as sent again, and all that is due goes out when it is back', async () => {
+  const world = await stageWorld();
+  const id = await world.admit();
+  await world.clock.advance(600_000);
+  const before = await world.build(id);
+  const away = world.process('worker-1');
+  away.bus.cut();
+  const ports = { builds: world.builds, clock: world.clock, logger: silentLog, states: buildStates };
+  const cutOff = startReconciler({ ...ports, bus: away.bus });
+  expect(await cutOff.pass()).toBe(0);
+  expect(await world.build(id)).toEqual(before);
+  await cutOff.stop();
+  const back = startReconciler({ ...ports, bus: world.bus });
+  await back.pass();
+  expect((await world.build(id)).relays).toBe(before.relays + 1);
+  await back.stop();
+  await world.close();
 });

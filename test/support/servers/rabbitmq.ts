@@ -1,8 +1,10 @@
 /** RabbitMQ for tests: started from the distribution's package with ports, node name, cookie and directories of its own. */
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { type TempDirectory, tempDirectory } from '../temp-directory.ts';
 import { type ChildServer, freePorts, startChildServer } from './child-server.ts';
 
@@ -21,6 +23,8 @@ export interface OwnRabbitMq extends RabbitMq {
   /** SIGSTOP: its sockets stay open and say nothing. */
   pause(): void;
   resume(): void;
+  /** What `rabbitmqctl` does with these arguments. */
+  control(...args: readonly string[]): Promise<void>;
   /** Ends it and removes its directory. Twice is once. */
   stop(): Promise<void>;
 }
@@ -33,8 +37,8 @@ export function rabbitMqMissing(): string | undefined {
   return installed.some((path) => existsSync(path)) ? undefined : 'no RabbitMQ is installed: node bin/set-up.mjs installs it';
 }
 
-/** Starts a broker. `config`: lines of rabbitmq.conf, `advanced`: terms of its advanced.config. */
-export async function startRabbitMq(options: { readonly config?: readonly string[]; readonly advanced?: string } = {}): Promise<OwnRabbitMq> {
+/** Starts a broker. `settings`: numbers of its application `rabbit`, some of which rabbitmq.conf cannot say. */
+export async function startRabbitMq({ settings = {} }: { readonly settings?: Readonly<Record<string, number>> } = {}): Promise<OwnRabbitMq> {
   const command = installed.find((path) => existsSync(path));
   if (command === undefined) throw new Error(rabbitMqMissing());
   const directory: TempDirectory = await tempDirectory();
@@ -49,10 +53,10 @@ export async function startRabbitMq(options: { readonly config?: readonly string
     'log.console.level = warning',
     // A test machine's disk may be nearly full, and its memory is shared.
     'disk_free_limit.absolute = 50MB',
-    ...(options.config ?? []),
   ];
   await writeFile(path('rabbitmq.conf'), `${config.join('\n')}\n`);
-  await writeFile(path('advanced.config'), `${options.advanced ?? '[].'}\n`);
+  const terms = Object.entries(settings).map(([name, value]) => `{${name}, ${value}}`);
+  await writeFile(path('advanced.config'), `[{rabbit, [${terms.join(', ')}]}].\n`);
   await writeFile(path('enabled_plugins'), '[rabbitmq_management].\n');
   const erlang = { HOME: directory.path, ERL_EPMD_PORT: String(epmd), ERL_EPMD_ADDRESS: '127.0.0.1' };
   const env = {
@@ -110,6 +114,13 @@ export async function startRabbitMq(options: { readonly config?: readonly string
     start,
     pause: () => broker?.signal('SIGSTOP'),
     resume: () => broker?.signal('SIGCONT'),
+    control: async (...args) => {
+      const path = process.env['PATH'] ?? '';
+      await promisify(execFile)(join(dirname(command), 'rabbitmqctl'), ['-n', env.RABBITMQ_NODENAME, ...args], {
+        env: { ...erlang, PATH: path, RABBITMQ_CONF_ENV_FILE: '/dev/null' },
+        timeout: 60_000,
+      });
+    },
     stop,
   };
 }
