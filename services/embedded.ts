@@ -35,9 +35,10 @@ import { workerCollection } from '../shared/workers/worker.ts';
 import { qemuMachines } from './boot-test/qemu-machine.ts';
 import { startBuildNode } from './image-builder/node.ts';
 import { idempotencyKeyCollection } from './intake/accept.ts';
-import { intakeApp } from './intake/http.ts';
+import { type IntakePorts, intakeApp } from './intake/http.ts';
 import { type Scheduler, startScheduler } from './intake/scheduler.ts';
 import { rpmUploads, startUploadSweep } from './intake/uploads.ts';
+import { monitorSection } from './monitor/service.ts';
 import { deliveryCollection } from './notifier/delivery.ts';
 import { runNotifier } from './notifier/service.ts';
 import { imageEngines, pipelineStages, servedEngines } from './pipeline.ts';
@@ -79,7 +80,7 @@ async function startParts(given: Config, logger: Log, { clock, programs, control
   const allow = [...config.egressAllow, ...(site ? [new URL(site.url).host] : [])];
   const worker = workerOf(config);
   const adapters = await openAdapters(config, life, { clock, programs, logger, worker, allow });
-  const { store, bus, files, mail, workspaces, egress, downloads, rpms, solver } = adapters;
+  const { store, bus, queues, files, mail, workspaces, egress, downloads, rpms, solver } = adapters;
   // From here on the state directory is ours alone.
   const sampleReady = site ? prepareSample(config, site, programs, life, logger) : undefined;
 
@@ -89,7 +90,8 @@ async function startParts(given: Config, logger: Log, { clock, programs, control
   const leases = await store.collection(leaseCollection);
   const idempotencyKeys = await store.collection(idempotencyKeyCollection);
   const uploadRecords = await store.collection(uploadedRpmCollection);
-  await bus.assert(pipelineTopology(releases));
+  const topology = pipelineTopology(releases);
+  await bus.assert(topology);
   const { problem, ...heldBy } = (await control?.enforcement()) ?? {};
   if (problem !== undefined) logger.warn({ problem }, 'no image can be built here: its tools cannot be isolated');
   life.add('control groups', async () => control?.close());
@@ -150,7 +152,7 @@ async function startParts(given: Config, logger: Log, { clock, programs, control
   life.add('upload sweep', () => uploadSweep.stop());
 
   let scheduler: Scheduler | undefined;
-  const app = await intakeApp({
+  const intake: IntakePorts = {
     releases,
     engines: servedEngines,
     untrustedCode: config.untrustedCode,
@@ -169,7 +171,8 @@ async function startParts(given: Config, logger: Log, { clock, programs, control
     uploads,
     packages: (release, arch, signal) => solver.index(repositoryCollection(release, arch), { signal }),
     onQueued: () => scheduler?.poke(),
-  });
+  };
+  const app = await intakeApp(intake, [monitorSection({ builds, workers, bus, queues, topology, clock, logger })]);
   const url = await app.listen({ host: config.listen.host, port: config.listen.port });
   life.add('intake', () => app.close());
 

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { type Api, connectApi, isEnded, ShownBuild } from './api.ts';
 import { downloadArtifacts } from './download.ts';
+import { addMonitorCommands } from './monitor.ts';
 import { endOf, exitStatus, RefusedError, UnreachableError, UsageError } from './outcome.ts';
 import { readRequest, withChanges } from './request-file.ts';
 import { type GivenOptions, outputs, readSettings, type Settings } from './settings.ts';
@@ -266,6 +267,25 @@ function commands(host: CliHost, terminal: Terminal, exitWith: (code: number) =>
     await opened.api.json(z.undefined(), `/rpms/${encodeURIComponent(id)}`, { method: 'DELETE' });
     print(opened, { id, deleted: true }, () => `the RPM ${id} is deleted`);
   });
+
+  addMonitorCommands(
+    {
+      program,
+      group: (usage, description) => setUp(program.command(usage)).description(description).helpCommand(false),
+      leaf,
+      open: (options) => {
+        const opened = session(options);
+        return {
+          api: opened.api,
+          isTable: opened.settings.output === 'table',
+          line: (text) => terminal.line(text),
+          note: (text) => terminal.note(text),
+          print: (value, asTable) => print(opened, value, asTable),
+        };
+      },
+    },
+    clock,
+  );
 
   const workers = setUp(program.command('workers')).description('Build nodes: list, drain').helpCommand(false);
 

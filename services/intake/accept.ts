@@ -6,8 +6,8 @@ import type { SingleBuildRequest } from '../../shared/build/request.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { derivedId } from '../../shared/events/envelope.ts';
 import type { FileRef } from '../../shared/files/content-ref.ts';
+import { Problem } from '../../shared/http/problem.ts';
 import type { Collection, CollectionDefinition, Versioned } from '../../shared/store/store.ts';
-import { Problem } from './problem.ts';
 
 /** What a key stands for. Written before its builds: whoever comes with the key again, also after a crash, makes the same ones. */
 const IdempotencyKey = z.object({

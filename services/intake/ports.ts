@@ -1,14 +1,12 @@
 /** What intake's routes work with. */
 
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { ZodTypeProvider } from '@fastify/type-provider-zod';
-import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
 import type { Build } from '../../shared/build/build.ts';
 import type { SingleBuildRequest } from '../../shared/build/request.ts';
 import type { Bus } from '../../shared/bus/bus.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import type { Secret } from '../../shared/config/secret.ts';
 import type { Files } from '../../shared/files/files.ts';
+import { Problem } from '../../shared/http/problem.ts';
 import type { Log } from '../../shared/log/log.ts';
 import type { Release } from '../../shared/releases/releases.ts';
 import type { Resolution } from '../../shared/resolution/resolution.ts';
@@ -16,7 +14,6 @@ import type { PackageIndex } from '../../shared/solver/package-index.ts';
 import type { Collection, Store } from '../../shared/store/store.ts';
 import type { Worker } from '../../shared/workers/worker.ts';
 import type { IdempotencyKey } from './accept.ts';
-import { Problem } from './problem.ts';
 import type { IntakeRules } from './service.ts';
 import type { RpmUploads } from './uploads.ts';
 
@@ -47,7 +44,7 @@ export interface IntakePorts extends IntakeRules {
   readonly queuedMax?: number;
 }
 
-export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>;
+export type { App } from '../../shared/http/section.ts';
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 

@@ -1,10 +1,10 @@
 /** What an uploaded file has to be before it is taken: a binary RPM with a name that can be used, whose files stay where they belong. */
 import type { FileHandle } from 'node:fs/promises';
 import { formatNevra, type Nevra, parseNevra, rpmFileName } from '../../shared/fedora/nvr.ts';
+import { Problem, quoted } from '../../shared/http/problem.ts';
 import { printable } from '../../shared/programs/printable.ts';
 import { climbingPath } from '../../shared/rpm/climbing-path.ts';
 import { RpmHeaderError, readRpmContents, readRpmHeader, usualHeaderBytes } from '../../shared/rpm/header.ts';
-import { Problem, quoted } from './problem.ts';
 
 export interface CheckedRpm extends Nevra {
   readonly nevra: string;

@@ -3,11 +3,11 @@ import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { BuildRequest, type Engine, type ImageType, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
 import { type UntrustedCode, untrustedCodeProblems } from '../../shared/build/untrusted-code.ts';
+import { type FieldProblem, type ProblemCode, quoted } from '../../shared/http/problem.ts';
 import { readText } from '../../shared/kickstart/content.ts';
 import { isKickstartUrl, type KickstartProblem, problemSentence } from '../../shared/kickstart/kickstart.ts';
 import { recipeProblems } from '../../shared/kickstart/recipe-support.ts';
 import type { Release, ReleasesFile } from '../../shared/releases/releases.ts';
-import { type FieldProblem, type ProblemCode, quoted } from './problem.ts';
 
 /** What this service can build. */
 export interface IntakeRules {

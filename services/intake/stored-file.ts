@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { FileRef } from '../../shared/files/content-ref.ts';
 import type { FileKey, Files } from '../../shared/files/files.ts';
-import { Problem } from './problem.ts';
+import { Problem } from '../../shared/http/problem.ts';
 import { namesTag, parseRange } from './range.ts';
 
 export interface StoredFile extends FileRef {

@@ -7,6 +7,7 @@ import { type Clock, isoTime } from '../../shared/clock/clock.ts';
 import { contentKey } from '../../shared/files/content-ref.ts';
 import { isFullDisk } from '../../shared/files/disk-full.ts';
 import type { Files } from '../../shared/files/files.ts';
+import { Problem } from '../../shared/http/problem.ts';
 import type { Log } from '../../shared/log/log.ts';
 import type { Programs } from '../../shared/programs/programs.ts';
 import type { ReleasesFile } from '../../shared/releases/releases.ts';
@@ -14,7 +15,6 @@ import { checkDigests } from '../../shared/rpm/verify-signatures.ts';
 import type { Collection } from '../../shared/store/store.ts';
 import { isUsable, type UploadedRpm, uploadId } from '../../shared/uploads/uploaded-rpm.ts';
 import type { Workspaces } from '../../shared/workspace/workspace.ts';
-import { Problem } from './problem.ts';
 import { type CheckedRpm, checkRpm } from './rpm-checks.ts';
 
 export interface UploadPorts {

@@ -6,15 +6,12 @@ import { Failure } from '../../shared/build/failure.ts';
 import { Engine, ImageType, SingleBuildRequest } from '../../shared/build/request.ts';
 import { StageRun } from '../../shared/build/stage-run.ts';
 import { BuildState, isEnded } from '../../shared/build/states.ts';
-import { isoTime } from '../../shared/clock/clock.ts';
 import { BootVerdict } from '../../shared/events/catalog.ts';
+import { apiPrefix } from '../../shared/http/section.ts';
 import { withoutHashes } from '../../shared/kickstart/secrets.ts';
 import type { Release, ReleasesFile } from '../../shared/releases/releases.ts';
 import type { UploadedRpm } from '../../shared/uploads/uploaded-rpm.ts';
-import { Worker, WorkerEngine, workerState, workerStates } from '../../shared/workers/worker.ts';
 import { type ServedEngines, servedTypes } from './service.ts';
-
-export const apiPrefix = '/api/v1';
 
 const PublicArtifact = z.object({ ...Artifact.shape, url: z.string() });
 export type PublicArtifact = z.infer<typeof PublicArtifact>;
@@ -215,28 +212,4 @@ export function publicImageTypes(releases: ReleasesFile, served: ServedEngines):
     engines: Engine.options.filter((engine) => served[engine]?.includes(id)),
     releases: releases.releases.filter((release) => servedTypes(release, served).includes(id)).map((release) => release.id),
   }));
-}
-
-export const PublicWorker = z.object({
-  ...Worker.omit({ heartbeatAt: true, isTaking: true, engines: true }).shape,
-  state: z.enum(workerStates),
-  engines: z.array(z.object({ ...WorkerEngine.shape, state: z.enum(['present', 'absent']) })),
-  /** Slots without a build. */
-  slotsFree: z.number().int(),
-  heartbeatAt: z.iso.datetime(),
-  links: z.record(z.string(), z.string()),
-});
-export type PublicWorker = z.infer<typeof PublicWorker>;
-
-export function publicWorker(worker: Worker, now: number): PublicWorker {
-  const { heartbeatAt, isTaking: _answer, ...told } = worker;
-  const self = `${apiPrefix}/workers/${encodeURIComponent(worker.id)}`;
-  return {
-    ...told,
-    state: workerState(worker, now),
-    engines: worker.engines.map((engine) => ({ ...engine, state: engine.missing.length > 0 ? ('absent' as const) : ('present' as const) })),
-    slotsFree: Math.max(0, worker.slots - worker.builds.length),
-    heartbeatAt: isoTime(heartbeatAt),
-    links: { self, drain: `${self}/drain` },
-  };
 }

@@ -50,6 +50,8 @@ export const Build = z.object({
   groupId: z.uuid().nullable(),
   owner: z.string().nullable(),
   retryOf: z.uuid().nullable(),
+  /** What a retry from a later stage begins with, in place of `build.requested`; null once it has begun. Not in records of older versions. */
+  resume: z.object({ type: z.string(), data: z.unknown() }).nullable().default(null),
   createdAt: z.iso.datetime(),
   endedAt: z.iso.datetime().nullable(),
   expiresAt: z.iso.datetime().nullable(),
@@ -134,6 +136,7 @@ export function newBuild(options: {
     groupId: options.groupId ?? null,
     owner: options.owner ?? null,
     retryOf: options.retryOf ?? null,
+    resume: null,
     createdAt: iso(options.now),
     endedAt: null,
     expiresAt: null,
@@ -255,7 +258,28 @@ function advanced(build: Build, stage: string, cause: Envelope | null, emitted: 
 /** queued → resolving. The policy that chose this build is intake's. */
 export function admitted(build: Build, now: Now): Build {
   const { release, arch, imageType } = build.request;
-  return advanced(build, 'scheduler', null, [{ type: 'build.requested', data: { release, arch, imageType } }], now);
+  const first = build.resume ?? { type: 'build.requested', data: { release, arch, imageType } };
+  return { ...advanced(build, 'scheduler', null, [first], now), resume: null };
+}
+
+/** The state in which a build waits for what this event asks for; undefined for events that ask no stage for anything. */
+export function stateDrivenBy(eventType: string): BuildState | undefined {
+  const state = Object.hasOwn(stateAfter, eventType) ? stateAfter[eventType] : undefined;
+  return state === undefined || isEnded(state) ? undefined : state;
+}
+
+/** A new build that goes on where an ended one was given up: its first event is the one that the stage did not get done, with all that earlier stages had made. */
+export function retryFrom(ended: Build, event: Emitted, { id, now }: { readonly id: string; readonly now: Now }): Build {
+  const state = stateDrivenBy(event.type);
+  if (state === undefined) throw new Error(`no stage is asked for anything by ${event.type}`);
+  const fresh = newBuild({ id, request: ended.request, now, owner: ended.owner, retryOf: ended.id });
+  return {
+    ...fresh,
+    resume: { type: event.type, data: event.data },
+    pinned: ended.pinned,
+    resolution: ended.pinned || isPast(state, 'resolving') ? ended.resolution : null,
+    repositories: isPast(state, 'preparing-side-repo') ? ended.repositories : null,
+  };
 }
 
 /** A stage ended with these events. */

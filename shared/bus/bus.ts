@@ -65,6 +65,11 @@ export interface Bus {
   deadLetter(letter: DeadLetter): Promise<void>;
   /** The dead letters, oldest first. */
   deadLetters(limit: number): Promise<readonly DeadLetter[]>;
+  /**
+   * Hands one dead letter to `act`, and forgets it once `act` has resolved; where that rejects the letter stays, and this rejects the same way. False where there is none of this
+   * id. Of several at once on one letter one acts. A letter of the same id that comes meanwhile is another one, and stays.
+   */
+  takeDeadLetter(id: string, act: (letter: DeadLetter) => Promise<void>): Promise<boolean>;
   /** Tells every listener of the topic, on every host, once at most. May be lost: only ever saves time. Never throws. */
   broadcast(topic: string, payload: unknown): void;
   /** Calls `listener` for each broadcast on exactly this topic. The returned function ends that. */

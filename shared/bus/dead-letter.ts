@@ -1,6 +1,11 @@
 /** A dead letter: a message that nobody could handle, kept with the reason for an operator. */
 import { z } from 'zod';
 
+/** Where they are, also for other programs. */
+export const deadLetterQueue = 'spindle.dead-letters';
+/** Of the oldest: so many are looked through for one, and shown. */
+export const deadLettersMax = 2_000;
+
 export const DeadLetter = z.object({
   /** The message's id, or one made from its queue and body where it had none. */
   id: z.string(),

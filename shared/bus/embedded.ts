@@ -6,7 +6,9 @@ import { SpindleError } from '../build/failure.ts';
 import { type Clock, timestamp } from '../clock/clock.ts';
 import type { Collection } from '../store/store.ts';
 import type { Bus, Delivery, Disposition, Message, Subscription } from './bus.ts';
-import type { DeadLetter } from './dead-letter.ts';
+import { type DeadLetter, deadLetterQueue } from './dead-letter.ts';
+import { type MessageRate, messageRate } from './message-rate.ts';
+import type { QueueReport } from './queue-report.ts';
 import { isRoutingKey, routingKeyMatches } from './routing-key.ts';
 import { unreadableLetter } from './unreadable-letter.ts';
 
@@ -33,7 +35,7 @@ export interface EmbeddedConnection extends Bus {
   cut(): void;
 }
 
-export interface EmbeddedBroker {
+export interface EmbeddedBroker extends QueueReport {
   connect(): EmbeddedConnection;
   depths(): readonly QueueDepth[];
 }
@@ -64,6 +66,8 @@ interface Queue {
   readonly consumers: Consumer[];
   delayed: number;
   unacknowledged: number;
+  readonly published: MessageRate;
+  readonly acknowledged: MessageRate;
   /** Whose turn it is among the consumers. */
   turn: number;
   isRunnable: boolean;
@@ -92,6 +96,8 @@ export function embeddedBroker({ deadLetters, clock, messagesMax = messagesMaxDe
   const listeners = new Map<string, Set<(payload: unknown) => void>>();
   let routes = new Map<string, readonly Queue[]>();
   const runnable = new Fifo<Queue>();
+  /** Ids of dead letters in somebody's hands → when that is over. */
+  const beingTaken = new Map<string, Promise<void>>();
   let messageCount = 0;
   let deliveredThisTurn = 0;
   let isTurnCounted = false;
@@ -193,6 +199,7 @@ export function embeddedBroker({ deadLetters, clock, messagesMax = messagesMaxDe
     // A cut connection has given the message back already.
     if (!handed.consumer.handed.has(handed)) return;
     if (disposition === 'ack') {
+      handed.queue.acknowledged.count();
       release(handed);
       messageCount -= 1;
     } else if (disposition === 'requeue') {
@@ -201,13 +208,40 @@ export function embeddedBroker({ deadLetters, clock, messagesMax = messagesMaxDe
     } else {
       const { queue, entry, delivery } = handed;
       const reason = typeof disposition?.deadLetter === 'string' ? disposition.deadLetter : 'its handler said nothing that the bus understands';
-      deadLetters.insert(unreadableLetter({ ...delivery, queue: queue.name }, { reason, at: timestamp(clock), attempts: entry.attempts })).then(
+      keepLetter(unreadableLetter({ ...delivery, queue: queue.name }, { reason, at: timestamp(clock), attempts: entry.attempts })).then(
         () => settle(handed, 'ack'),
         (error: unknown) => {
           onHandlerError(error, delivery);
           settle(handed, 'requeue');
         },
       );
+    }
+  }
+
+  /** One of the same id that is being taken is another one: this waits until it is gone. */
+  async function keepLetter(letter: DeadLetter): Promise<void> {
+    await beingTaken.get(letter.id);
+    await deadLetters.insert(letter);
+  }
+
+  async function takeLetter(id: string, act: (letter: DeadLetter) => Promise<void>): Promise<boolean> {
+    while (beingTaken.has(id)) await beingTaken.get(id);
+    let end = () => {};
+    beingTaken.set(
+      id,
+      new Promise<void>((resolve) => {
+        end = resolve;
+      }),
+    );
+    try {
+      const found = await deadLetters.get(id);
+      if (!found) return false;
+      await act(found.document);
+      await deadLetters.remove(id, found.version);
+      return true;
+    } finally {
+      beingTaken.delete(id);
+      end();
     }
   }
 
@@ -256,6 +290,7 @@ export function embeddedBroker({ deadLetters, clock, messagesMax = messagesMaxDe
     const { id, routingKey, body } = message;
     for (const queue of bound) {
       queue.ready.push({ message: { id, routingKey, body }, attempts: 0 });
+      queue.published.count();
       messageCount += 1;
       wake(queue);
     }
@@ -271,6 +306,8 @@ export function embeddedBroker({ deadLetters, clock, messagesMax = messagesMaxDe
       consumers: [],
       delayed: 0,
       unacknowledged: 0,
+      published: messageRate(clock),
+      acknowledged: messageRate(clock),
       turn: 0,
       isRunnable: false,
     };
@@ -358,7 +395,11 @@ export function embeddedBroker({ deadLetters, clock, messagesMax = messagesMaxDe
       },
       async deadLetter(letter) {
         check();
-        await deadLetters.insert(letter);
+        await keepLetter(letter);
+      },
+      async takeDeadLetter(id, act) {
+        check();
+        return takeLetter(id, act);
       },
       async deadLetters(limit) {
         check();
@@ -434,6 +475,17 @@ export function embeddedBroker({ deadLetters, clock, messagesMax = messagesMaxDe
 
   return {
     connect,
+    queues: async () => [
+      ...[...queues.values()].map((queue) => ({
+        name: queue.name,
+        depth: queue.ready.length + queue.delayed,
+        inHand: queue.unacknowledged,
+        publishRate: queue.published.perSecond(),
+        ackRate: queue.acknowledged.perSecond(),
+        consumers: queue.consumers.length,
+      })),
+      { name: deadLetterQueue, depth: await deadLetters.count({ index: 'at' }), inHand: beingTaken.size, publishRate: null, ackRate: null, consumers: 0 },
+    ],
     depths: () => [...queues.values()].map(({ name, ready, delayed, unacknowledged }) => ({ name, ready: ready.length + delayed, unacknowledged })),
   };
 }

@@ -2,13 +2,13 @@
  * The bus port on RabbitMQ, 3.10 and later: quorum queues behind one topic exchange, confirms, dead letters in a queue, broadcasts to queues of the listeners' own. Publishing and
  * consuming have a connection each, since a broker that is short of memory stops to read from those who publish.
  */
-import { connect } from 'amqplib';
+import { type ChannelModel, connect } from 'amqplib';
 import { SpindleError } from '../build/failure.ts';
 import { type Clock, timestamp } from '../clock/clock.ts';
 import type { Bus, Delivery, Message, Topology } from './bus.ts';
 import { brokerBroadcasts } from './rabbitmq/broadcasts.ts';
 import { brokerObjects, deadLetterExchange, stageExchange } from './rabbitmq/broker-objects.ts';
-import { readDeadLetters } from './rabbitmq/dead-letters.ts';
+import { readDeadLetters, takeDeadLetter } from './rabbitmq/dead-letters.ts';
 import { declareObjects } from './rabbitmq/declare.ts';
 import { bounded, openChannel, openLink } from './rabbitmq/link.ts';
 import { confirmedPublisher } from './rabbitmq/publisher.ts';
@@ -125,6 +125,15 @@ export function rabbitMqBus(options: RabbitMqBusOptions): Bus {
     }
   };
 
+  /** Within one connection the broker knows no turns. */
+  const inTurn = <T>(read: (model: ChannelModel) => Promise<T>): Promise<T> => {
+    const model = consuming.current();
+    if (!model) throw consuming.unavailable();
+    const reading = lastReading.then(() => read(model));
+    lastReading = reading.catch(() => undefined);
+    return bounded(clock, readTimeoutMs, reading);
+  };
+
   return {
     async assert(topology) {
       check();
@@ -189,12 +198,11 @@ export function rabbitMqBus(options: RabbitMqBusOptions): Bus {
     },
     async deadLetters(limit) {
       check();
-      const model = consuming.current();
-      if (!model) throw consuming.unavailable();
-      // Within one connection the broker knows no turns.
-      const reading = lastReading.then(() => readDeadLetters(model, clock, limit));
-      lastReading = reading.catch(() => undefined);
-      return bounded(clock, readTimeoutMs, reading);
+      return inTurn((model) => readDeadLetters(model, clock, limit));
+    },
+    async takeDeadLetter(id, act) {
+      check();
+      return inTurn((model) => takeDeadLetter(model, clock, id, act));
     },
     broadcast(topic, payload) {
       if (!isClosed) broadcasts.broadcast(topic, payload);

@@ -15,8 +15,10 @@ interface Listen {
 
 /** What the embedded service needs to start. Paths are absolute; URLs have no slash at the end. */
 export interface Config {
-  /** `amqp`: RabbitMQ; the URL holds its password. */
-  readonly bus: { readonly scheme: 'embedded' } | { readonly scheme: 'amqp'; readonly url: Secret };
+  /** `amqp`: RabbitMQ; the URLs hold its password. `management`: of its plugin that tells of queues. */
+  readonly bus:
+    | { readonly scheme: 'embedded' }
+    | { readonly scheme: 'amqp'; readonly url: Secret; readonly management: { readonly url: Secret; readonly virtualHost: string } };
   /** `mongodb`: many processes may share it; the URL holds its password. */
   readonly store: { readonly scheme: 'file'; readonly path: string } | { readonly scheme: 'mongodb'; readonly url: Secret };
   readonly files: { readonly scheme: 'file'; readonly path: string };
@@ -195,12 +197,26 @@ const storeUrl = z
     context.addIssue({ code: 'custom', message });
     return z.NEVER;
   });
+function isManagementUrl(text: string): boolean {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  return url !== undefined && /^https?:$/.test(url.protocol) && url.username !== '' && url.search === '' && url.hash === '';
+}
+
+/** Where the plugin is unless somebody says otherwise: on the broker's host, for the same user. */
+function managementOf(amqp: Secret, given: Secret | undefined): { readonly url: Secret; readonly virtualHost: string } {
+  const { protocol, hostname, username, password, pathname } = new URL(amqp.reveal());
+  const [scheme, port] = protocol === 'amqps:' ? ['https', 15671] : ['http', 15672];
+  const user = username === '' ? 'guest:guest' : `${username}:${password}`;
+  // As AMQP clients read it: no path means the virtual host `/`.
+  const virtualHost = pathname === '' || pathname === '/' ? '/' : decodeURIComponent(pathname.slice(1));
+  return { url: given ?? new Secret(`${scheme}://${user}@${hostname}:${port}`), virtualHost };
+}
 
 const Environment = z.object({
   SPINDLE_BUS_URL: z
     .instanceof(Secret)
     .optional()
-    .transform((url, context): Config['bus'] => {
+    .transform((url, context): { readonly scheme: 'embedded' } | { readonly scheme: 'amqp'; readonly url: Secret } => {
       const value = url?.reveal() ?? 'embedded:';
       if (url === undefined || value === 'embedded:') return { scheme: 'embedded' };
       if (isAmqpUrl(value)) return { scheme: 'amqp', url };
@@ -211,6 +227,10 @@ const Environment = z.object({
       context.addIssue({ code: 'custom', message });
       return z.NEVER;
     }),
+  SPINDLE_BUS_MANAGEMENT_URL: z
+    .instanceof(Secret)
+    .refine((url) => isManagementUrl(url.reveal()), 'is not an http or https URL such as http://user:password@host:15672, without query and fragment')
+    .optional(),
   SPINDLE_STORE_URL: storeUrl,
   SPINDLE_FILES_URL: fileUrl('SPINDLE_FILES_URL'),
   SPINDLE_MAIL_URL: fileUrl('SPINDLE_MAIL_URL'),
@@ -293,7 +313,10 @@ export function readConfig(
   const below = (path: string, name: string) => (path === '' ? resolve(stateDir, name) : resolve(host.cwd, path));
   const builderSlots = settings.SPINDLE_BUILDER_SLOTS ?? Math.min(4, Math.max(1, Math.floor(host.cores / 2)));
   return deepFreeze({
-    bus: settings.SPINDLE_BUS_URL,
+    bus:
+      settings.SPINDLE_BUS_URL.scheme === 'amqp'
+        ? { ...settings.SPINDLE_BUS_URL, management: managementOf(settings.SPINDLE_BUS_URL.url, settings.SPINDLE_BUS_MANAGEMENT_URL) }
+        : settings.SPINDLE_BUS_URL,
     store:
       'mongodb' in settings.SPINDLE_STORE_URL
         ? { scheme: 'mongodb' as const, url: settings.SPINDLE_STORE_URL.mongodb }

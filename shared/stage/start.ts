@@ -6,8 +6,10 @@ import { spindleVersion } from '../build/version.ts';
 import type { Bus, Delivery } from '../bus/bus.ts';
 import type { DeadLetter } from '../bus/dead-letter.ts';
 import { deadLetterCollection } from '../bus/dead-letter-collection.ts';
-import { embeddedBus } from '../bus/embedded.ts';
+import { embeddedBroker } from '../bus/embedded.ts';
+import type { QueueReport } from '../bus/queue-report.ts';
 import { rabbitMqBus } from '../bus/rabbitmq.ts';
+import { rabbitMqManagement } from '../bus/rabbitmq-management.ts';
 import type { Clock } from '../clock/clock.ts';
 import { systemClock } from '../clock/system.ts';
 import type { Config } from '../config/config.ts';
@@ -36,11 +38,14 @@ import { localWorkspaces } from '../workspace/local.ts';
 import type { Workspaces } from '../workspace/workspace.ts';
 import type { Lifecycle } from './lifecycle.ts';
 
+const userAgent = `Spindle/${spindleVersion} (on-demand Fedora image builds)`;
+
 export interface Adapters {
   readonly clock: Clock;
   readonly programs: Programs;
   readonly store: Store;
   readonly bus: Bus;
+  readonly queues: QueueReport;
   readonly files: Files;
   readonly mail: Mail;
   readonly workspaces: Workspaces;
@@ -97,9 +102,9 @@ export async function openAdapters(
   life.add('files', () => files.close());
   const mail = fileMail({ directory: config.mail.path });
   life.add('mail', () => mail.close());
-  const bus = await openBus(config, { ...options, store });
+  const { bus, queues } = await openBus(config, life, { ...options, store });
   life.add('bus', () => bus.close());
-  const egress = httpEgress({ userAgent: `Spindle/${spindleVersion} (on-demand Fedora image builds)`, allow: options.allow });
+  const egress = httpEgress({ userAgent, allow: options.allow });
   life.add('egress', () => egress.close());
   const partials = localPartialFiles({ directory: join(config.stateDir, 'downloads'), clock });
   const rpms = await localRpmStore({
@@ -126,7 +131,7 @@ export async function openAdapters(
     ...(process.getuid?.() === 0 ? { isolation: 'private-no-network' as const } : {}),
   });
   life.add('solver', () => solver.close());
-  return { clock, programs, store, bus, files, mail, workspaces, egress, downloads, rpms, solver };
+  return { clock, programs, store, bus, queues, files, mail, workspaces, egress, downloads, rpms, solver };
 }
 
 async function openStore(config: Config, { clock, logger }: { readonly clock: Clock; readonly logger: Log }): Promise<Store> {
@@ -137,12 +142,20 @@ async function openStore(config: Config, { clock, logger }: { readonly clock: Cl
 
 async function openBus(
   config: Config,
+  life: Lifecycle,
   { store, clock, logger, worker }: { readonly store: Store; readonly clock: Clock; readonly logger: Log; readonly worker: string },
-): Promise<Bus> {
+): Promise<{ readonly bus: Bus; readonly queues: QueueReport }> {
   const onHandlerError = (error: unknown, { queue, id }: Delivery) => logger.warn({ err: error, queue, messageId: id }, 'a message is handed out again');
   if (config.bus.scheme === 'amqp') {
-    return rabbitMqBus({ url: config.bus.url.reveal(), clock, worker, onHandlerError, onTrouble: (error, what) => logger.warn({ err: error }, what) });
+    const { url, management } = config.bus;
+    const bus = rabbitMqBus({ url: url.reveal(), clock, worker, onHandlerError, onTrouble: (error, what) => logger.warn({ err: error }, what) });
+    // A door of its own: what leads to the broker is not for what requesters name.
+    const { protocol, hostname, port } = new URL(management.url.reveal());
+    const door = httpEgress({ userAgent, allow: [`${hostname}:${port || (protocol === 'https:' ? 443 : 80)}`] });
+    life.add('egress to the broker', () => door.close());
+    return { bus, queues: rabbitMqManagement({ egress: door, url: management.url.reveal(), virtualHost: management.virtualHost }) };
   }
   const deadLetters: Collection<DeadLetter> = await store.collection(deadLetterCollection);
-  return embeddedBus({ deadLetters, clock, onHandlerError });
+  const broker = embeddedBroker({ deadLetters, clock, onHandlerError });
+  return { bus: broker.connect(), queues: broker };
 }

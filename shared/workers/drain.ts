@@ -5,7 +5,7 @@ import { type Worker, workerTopic } from './worker.ts';
 
 /** Resolves with the record as it is afterwards; undefined where there is no such worker. The wish outlives a restart of the worker, and may be told to one that is away. */
 export async function drainWorker(
-  { workers, bus }: { readonly workers: Collection<Worker>; readonly bus: Bus },
+  { workers, bus }: { readonly workers: Collection<Worker>; readonly bus: Pick<Bus, 'broadcast'> },
   workerId: string,
   draining: boolean,
 ): Promise<Worker | undefined> {

@@ -2,9 +2,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { problemKinds } from '../../services/intake/problem.ts';
 import { failureKinds } from '../../shared/build/failure.ts';
 import { catalog } from '../../shared/events/catalog.ts';
+import { problemKinds } from '../../shared/http/problem.ts';
 import { expectGolden } from '../support/golden.ts';
 import { asyncApi, errorsPage, eventsPage } from './generated-docs.ts';
 import { allFiles, root } from './sources.ts';

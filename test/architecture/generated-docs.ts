@@ -1,11 +1,11 @@
 /** The pages of docs/ that are made from the code: events, error codes, and the AsyncAPI description. `npm run golden` writes them. */
 import { dump } from 'js-yaml';
 import { z } from 'zod';
-import { problemKinds } from '../../services/intake/problem.ts';
 import { failureKinds } from '../../shared/build/failure.ts';
 import { pipelineTopology } from '../../shared/bus/topology.ts';
 import { catalog } from '../../shared/events/catalog.ts';
 import { Envelope } from '../../shared/events/envelope.ts';
+import { problemKinds } from '../../shared/http/problem.ts';
 import { loadReleases } from '../../shared/releases/load.ts';
 import { dispositionOf } from '../../shared/stage/disposition.ts';
 

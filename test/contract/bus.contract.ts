@@ -288,6 +288,43 @@ export function busContract(name: string, make: () => Promise<BusSetup | string>
       expect(await bus.deadLetters(100)).toEqual(mine);
     });
 
+    test('a dead letter is taken by one, for good once that is done; where it is not, the letter stays', async () => {
+      const letter = (id: string, reason = 'Koji is gone'): DeadLetter => ({
+        id,
+        at: '2026-11-22T10:00:01.000Z',
+        stage: 'resolver',
+        queue: 'one',
+        routingKey: 'thing.one',
+        reason,
+        code: 'KOJI_UNREACHABLE',
+        attempts: 6,
+        body: '{"a":1}',
+      });
+      for (const id of ['a', 'b']) await bus.deadLetter(letter(id));
+      const seen: DeadLetter[] = [];
+      const take = (on: Bus, id: string) =>
+        on.takeDeadLetter(id, async (taken) => {
+          seen.push(taken);
+        });
+      await expect(take(bus, 'nobody')).resolves.toBe(false);
+      const planted = new Error('planted: it cannot be done now');
+      await expect(bus.takeDeadLetter('a', () => Promise.reject(planted))).rejects.toBe(planted);
+      expect(await bus.deadLetters(10)).toHaveLength(2);
+      const outcomes = await Promise.all([take(bus, 'a'), take(setup.other, 'a'), take(bus, 'a')]);
+      expect(outcomes.filter(Boolean)).toHaveLength(1);
+      expect(seen).toEqual([letter('a')]);
+      expect((await setup.other.deadLetters(10)).map(({ id }) => id)).toEqual(['b']);
+      await expect(take(bus, 'a')).resolves.toBe(false);
+      // What its reader gives up again meanwhile is another letter.
+      let again: Promise<void> | undefined;
+      const taken = await bus.takeDeadLetter('b', async () => {
+        again = setup.other.deadLetter(letter('b', 'again'));
+      });
+      await again;
+      expect(taken).toBe(true);
+      expect((await bus.deadLetters(10)).map(({ reason }) => reason)).toEqual(['again']);
+    });
+
     test('pause stops new deliveries but not those under way; resume goes on; each twice is once', async () => {
       const started: string[] = [];
       const release: (() => void)[] = [];

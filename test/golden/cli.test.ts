@@ -10,6 +10,9 @@ const commands = [
   ['build'],
   ...['submit', 'list', 'show', 'log', 'cancel', 'retry', 'download'].map((name) => ['build', name]),
   ['resolve'],
+  ['queues'],
+  ['dead-letters'],
+  ...['list', 'show', 'requeue', 'drop'].map((name) => ['dead-letters', name]),
   ['rpms'],
   ...['upload', 'list', 'delete'].map((name) => ['rpms', name]),
 ];

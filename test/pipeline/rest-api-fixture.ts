@@ -1,12 +1,15 @@
-/** Intake's app on memory adapters, for the tests of the REST interface and of its client. */
+/** Intake's app with the monitor's routes on memory adapters, for the tests of the REST interface and of its client. */
 import { readFileSync } from 'node:fs';
 import { pino } from 'pino';
 import { idempotencyKeyCollection } from '../../services/intake/accept.ts';
 import { type IntakePorts, intakeApp } from '../../services/intake/http.ts';
 import { type RpmUploads, rpmUploads, type UploadLimits } from '../../services/intake/uploads.ts';
+import { type MonitorPorts, monitorSection } from '../../services/monitor/service.ts';
 import { type Build, buildCollection } from '../../shared/build/build.ts';
+import type { Topology } from '../../shared/bus/bus.ts';
 import { deadLetterCollection } from '../../shared/bus/dead-letter-collection.ts';
-import { type EmbeddedConnection, embeddedBus } from '../../shared/bus/embedded.ts';
+import { type EmbeddedConnection, embeddedBroker } from '../../shared/bus/embedded.ts';
+import { pipelineTopology } from '../../shared/bus/topology.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { systemClock } from '../../shared/clock/system.ts';
 import { type MemoryFiles, memoryFiles } from '../../shared/files/memory.ts';
@@ -30,6 +33,8 @@ export interface Fixture {
   /** Where uploads are written while they come. */
   readonly workDirectory: string;
   readonly bus: EmbeddedConnection;
+  /** What embedded asserts at its start; not asserted here. */
+  readonly topology: Topology;
   readonly clock: Clock;
   /** Lines of the service's log at level error. */
   readonly errors: string[];
@@ -45,6 +50,7 @@ export async function fixture(
   overrides: Partial<IntakePorts> = {},
   wrapBuilds = (builds: Collection<Build>) => builds,
   uploadLimits: Partial<UploadLimits> = {},
+  monitorOverrides: Partial<MonitorPorts> = {},
 ): Promise<Fixture> {
   const clock = overrides.clock ?? systemClock();
   const directory = await tempDirectory();
@@ -57,7 +63,8 @@ export async function fixture(
     store.collection(workerCollection),
   ]);
   const files = memoryFiles({ clock, readPath: (path) => readFileSync(path) });
-  const bus = embeddedBus({ deadLetters, clock });
+  const broker = embeddedBroker({ deadLetters, clock });
+  const bus = broker.connect();
   const releases = (await loadReleases()).fill({ SAMPLE_SITE: 'http://127.0.0.1:1' });
   const workspaces = localWorkspaces({ directory: directory.path, files, owner: 'test' });
   const uploads = rpmUploads(
@@ -66,7 +73,9 @@ export async function fixture(
   );
   const errors: string[] = [];
   let queuedCalls = 0;
-  const app = await intakeApp({
+  const logger = pino({ level: 'error' }, { write: (line) => void errors.push(line) });
+  const topology = pipelineTopology(releases);
+  const intake: IntakePorts = {
     builds: wrapBuilds(builds),
     idempotencyKeys,
     workers,
@@ -74,7 +83,7 @@ export async function fixture(
     files,
     bus,
     clock,
-    logger: pino({ level: 'error' }, { write: (line) => void errors.push(line) }),
+    logger,
     publicUrl: 'http://127.0.0.1:8080',
     listenHost: '127.0.0.1',
     releases,
@@ -89,7 +98,8 @@ export async function fixture(
       queuedCalls += 1;
     },
     ...overrides,
-  });
+  };
+  const app = await intakeApp(intake, [monitorSection({ builds, workers, bus, queues: broker, topology, clock, logger, ...monitorOverrides })]);
   await app.ready();
   return {
     app,
@@ -100,6 +110,7 @@ export async function fixture(
     uploadRecords,
     workDirectory: directory.path,
     bus,
+    topology,
     clock,
     errors,
     queuedCalls: () => queuedCalls,

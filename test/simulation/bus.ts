@@ -177,6 +177,13 @@ export function simulatedBus(options: {
         if (!deadLetters.some(({ id, stage }) => id === letter.id && stage === letter.stage)) deadLetters.push(letter);
       },
       deadLetters: async (limit) => deadLetters.slice(0, limit),
+      takeDeadLetter: async (id, act) => {
+        const found = deadLetters.find((letter) => letter.id === id);
+        if (!found) return false;
+        await act(found);
+        deadLetters.splice(deadLetters.indexOf(found), 1);
+        return true;
+      },
       broadcast: (topic, payload) => {
         if (process.isDead()) return;
         for (const each of listeners.get(topic) ?? []) {

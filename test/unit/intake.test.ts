@@ -2,11 +2,11 @@
 import fc from 'fast-check';
 import { dump } from 'js-yaml';
 import { describe, expect, test } from 'vitest';
-import { parseBody } from '../../services/intake/body.ts';
-import { detailsOf, Problem, problemKinds, quoted } from '../../services/intake/problem.ts';
 import { namesTag, parseRange } from '../../services/intake/range.ts';
 import { checkRequest, type IntakeRules } from '../../services/intake/service.ts';
 import { failureKinds } from '../../shared/build/failure.ts';
+import { parseBody } from '../../shared/http/body.ts';
+import { detailsOf, Problem, problemKinds, quoted } from '../../shared/http/problem.ts';
 import { parseReleases } from '../../shared/releases/load.ts';
 
 const encode = (text: string) => new TextEncoder().encode(text);

@@ -5,11 +5,12 @@ import type { Artifact } from '../../../shared/build/artifact.ts';
 import type { Build } from '../../../shared/build/build.ts';
 import { contentKey } from '../../../shared/files/content-ref.ts';
 import { publicKey } from '../../../shared/files/public-key.ts';
-import { streamResponse } from '../openapi.ts';
+import { streamResponse } from '../../../shared/http/openapi.ts';
+import { Problem } from '../../../shared/http/problem.ts';
+import { apiPrefix } from '../../../shared/http/section.ts';
 import { type App, type IntakePorts, requiredBuild } from '../ports.ts';
-import { Problem } from '../problem.ts';
 import { sendStored } from '../stored-file.ts';
-import { apiPrefix, PublicBuild, publicArtifacts } from '../view.ts';
+import { PublicBuild, publicArtifacts } from '../view.ts';
 
 const idParameter = z.object({ id: z.string() });
 

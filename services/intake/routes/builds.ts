@@ -4,17 +4,19 @@ import { z } from 'zod';
 import type { Build } from '../../../shared/build/build.ts';
 import { BuildRequest, type SingleBuildRequest } from '../../../shared/build/request.ts';
 import { BuildState, isEnded } from '../../../shared/build/states.ts';
+import { bodyTypes } from '../../../shared/http/body.ts';
+import { checkedBody } from '../../../shared/http/checked-body.ts';
+import { type FieldProblem, Problem } from '../../../shared/http/problem.ts';
+import { apiPrefix } from '../../../shared/http/section.ts';
 import { foreignUpload, isForArch, unknownUpload } from '../../../shared/resolution/uploaded-packages.ts';
 import { cancelBuild } from '../../../shared/stage/cancel.ts';
 import type { Collection, Query } from '../../../shared/store/store.ts';
 import { workersMax } from '../../../shared/workers/watch.ts';
 import { type Worker, whyNobodyCan } from '../../../shared/workers/worker.ts';
 import { acceptBuilds, type Order } from '../accept.ts';
-import { bodyTypes } from '../body.ts';
 import { type App, type IntakePorts, isId, requiredBuild } from '../ports.ts';
-import { type FieldProblem, Problem } from '../problem.ts';
 import { checkRequest, permissionProblems, refused } from '../service.ts';
-import { apiPrefix, BuildPage, buildPath, groupPath, PublicBuild, PublicGroup, publicBuild, publicGroup } from '../view.ts';
+import { BuildPage, buildPath, groupPath, PublicBuild, PublicGroup, publicBuild, publicGroup } from '../view.ts';
 
 const limitMax = 200;
 /** Records that one request looks through where it filters by what no index holds. */
@@ -211,14 +213,6 @@ export function invalid(checked: Extract<ReturnType<typeof checkRequest>, { isVa
   const [first, ...others] = checked.problems;
   const more = others.length > 0 ? ` (and ${others.length} more)` : '';
   return new Problem(checked.code, `${first?.message ?? 'the request is not valid'}${more}`, { errors: checked.problems });
-}
-
-/** A small body that may be left out. */
-export function checkedBody<T extends z.ZodType>(schema: T, body: unknown): z.output<T> {
-  const parsed = schema.safeParse(body ?? {});
-  if (parsed.success) return parsed.data;
-  const errors = parsed.error.issues.map(({ path, message }) => ({ field: path.join('.'), code: 'FIELD_INVALID', message }));
-  throw new Problem('REQUEST_INVALID', errors[0]?.message ?? 'the body is not valid', { errors });
 }
 
 function idempotencyKey(request: FastifyRequest): string | undefined {

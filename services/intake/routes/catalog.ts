@@ -1,7 +1,8 @@
 /** Routes for what can be built: releases and kinds of images. */
 import { z } from 'zod';
+import { apiPrefix } from '../../../shared/http/section.ts';
 import type { App, IntakePorts } from '../ports.ts';
-import { apiPrefix, PublicImageType, PublicRelease, publicImageTypes, publicRelease } from '../view.ts';
+import { PublicImageType, PublicRelease, publicImageTypes, publicRelease } from '../view.ts';
 
 export function catalogRoutes(app: App, { releases, engines }: IntakePorts): void {
   app.route({

@@ -6,10 +6,11 @@ import type { Build } from '../../../shared/build/build.ts';
 import { isEnded } from '../../../shared/build/states.ts';
 import { buildTopic, progressTopic } from '../../../shared/build/topics.ts';
 import { followBuildLog } from '../../../shared/build-log/read-build-log.ts';
-import { streamResponse } from '../openapi.ts';
+import { streamResponse } from '../../../shared/http/openapi.ts';
+import { Problem } from '../../../shared/http/problem.ts';
+import { apiPrefix } from '../../../shared/http/section.ts';
 import { type App, type IntakePorts, requiredBuild } from '../ports.ts';
-import { Problem } from '../problem.ts';
-import { apiPrefix, publicBuild } from '../view.ts';
+import { publicBuild } from '../view.ts';
 
 /** How often a follower looks although nobody woke it: a broadcast may be lost. */
 const lookEveryMs = 500;

@@ -1,9 +1,9 @@
 /** The search for packages of a release: names and summaries, as somebody types them into a box. */
 import { z } from 'zod';
+import { Problem, quoted } from '../../../shared/http/problem.ts';
+import { apiPrefix } from '../../../shared/http/section.ts';
 import { slots } from '../../../shared/parallel/slots.ts';
 import type { App, IntakePorts } from '../ports.ts';
-import { Problem, quoted } from '../problem.ts';
-import { apiPrefix } from '../view.ts';
 
 const limitDefault = 20;
 const limitMax = 100;

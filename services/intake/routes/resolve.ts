@@ -1,12 +1,13 @@
 /** The dry run: what a request would put into its images, without building anything. A few at once, each with a deadline. */
 import { z } from 'zod';
 import { BuildRequest } from '../../../shared/build/request.ts';
+import { bodyTypes } from '../../../shared/http/body.ts';
+import { Problem } from '../../../shared/http/problem.ts';
+import { apiPrefix } from '../../../shared/http/section.ts';
 import { Resolution } from '../../../shared/resolution/resolution.ts';
-import { bodyTypes } from '../body.ts';
 import type { App, IntakePorts } from '../ports.ts';
-import { Problem } from '../problem.ts';
 import { checkRequest } from '../service.ts';
-import { apiPrefix } from '../view.ts';
+
 import { invalid, requiredBody } from './builds.ts';
 
 const runsMax = 4;

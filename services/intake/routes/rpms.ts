@@ -3,9 +3,9 @@ import type { Readable } from 'node:stream';
 import type { ZodTypeProvider } from '@fastify/type-provider-zod';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { Problem, quoted } from '../../../shared/http/problem.ts';
 import type { UploadedRpm } from '../../../shared/uploads/uploaded-rpm.ts';
 import { type App, type IntakePorts, isId } from '../ports.ts';
-import { Problem, quoted } from '../problem.ts';
 import { PublicRpm, publicRpm, RpmList, rpmsPath } from '../view.ts';
 
 const rpmTypes = ['application/x-rpm', 'application/x-redhat-package-manager', 'application/octet-stream'] as const;

@@ -3,14 +3,15 @@ import { z } from 'zod';
 import type { Build } from '../../../shared/build/build.ts';
 import { readContentText } from '../../../shared/files/content.ts';
 import { contentKey, type FileRef } from '../../../shared/files/content-ref.ts';
+import { streamResponse } from '../../../shared/http/openapi.ts';
+import { Problem } from '../../../shared/http/problem.ts';
+import { apiPrefix } from '../../../shared/http/section.ts';
 import { bringsRepositoryToken } from '../../../shared/resolution/repository-token.ts';
 import { RepositorySet } from '../../../shared/resolution/resolution.ts';
-import { streamResponse } from '../openapi.ts';
 import { type App, type IntakePorts, requiredBuild } from '../ports.ts';
-import { Problem } from '../problem.ts';
 import { formatRepoFile } from '../repo-file.ts';
 import { sendStored } from '../stored-file.ts';
-import { apiPrefix, buildPath } from '../view.ts';
+import { buildPath } from '../view.ts';
 
 type Repository = RepositorySet['repositories'][number];
 

@@ -3,12 +3,12 @@
  * differs between them are always given, so that a broker can be upgraded under its queues. Pure.
  */
 import type { Topology } from '../bus.ts';
+import { deadLetterQueue } from '../dead-letter.ts';
 
 /** Stage events; the key is the event's type. Nothing binds `#` here, so that a message that is not returned has reached its stage. */
 export const stageExchange = 'spindle';
 /** Everything that comes here goes to the one queue below, under the key that it had. */
 export const deadLetterExchange = 'spindle.dead-letter';
-export const deadLetterQueue = 'spindle.dead-letters';
 /** Broadcasts; the key is their topic. */
 export const broadcastExchange = 'spindle.broadcast';
 

@@ -1,6 +1,6 @@
-/** What intake says no with: RFC 9457 problem details, each with a stable code. Pure. */
+/** What the REST interface says no with: RFC 9457 problem details, each with a stable code. Pure. */
 import { z } from 'zod';
-import { type FailureCode, failureKinds } from '../../shared/build/failure.ts';
+import { type FailureCode, failureKinds } from '../build/failure.ts';
 
 const problem = (status: number, means: string) => ({ status, means });
 
@@ -22,6 +22,8 @@ export const problemKinds = {
   METHOD_NOT_ALLOWED: problem(405, 'The path is there, but not for this method; the Allow header names those that are.'),
   BUILD_UNKNOWN: problem(404, 'There is no such build.'),
   WORKER_UNKNOWN: problem(404, 'There is no such worker.'),
+  DEAD_LETTER_UNKNOWN: problem(404, 'There is no such dead letter, or not any more.'),
+  DEAD_LETTER_UNUSABLE: problem(409, 'Nothing could come of the dead letter: its build is done or not recorded any more, or no queue takes the message.'),
   GROUP_UNKNOWN: problem(404, 'There is no such group of builds.'),
   ARTIFACT_UNKNOWN: problem(404, 'The build has no such artifact, or not yet.'),
   ARTIFACT_GONE: problem(410, 'The file of this artifact has been removed.'),

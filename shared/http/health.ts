@@ -1,10 +1,21 @@
 /** Routes for those who watch the service: is the process there, and can it work. */
 import { z } from 'zod';
-import type { App, IntakePorts } from '../ports.ts';
+import type { Bus } from '../bus/bus.ts';
+import type { Clock } from '../clock/clock.ts';
+import type { Files } from '../files/files.ts';
+import type { Store } from '../store/store.ts';
+import type { App } from './section.ts';
 
 const checkTimeoutMs = 3000;
 
-export function healthRoutes(app: App, { store, files, bus, clock }: IntakePorts): void {
+export interface HealthPorts {
+  readonly store: Pick<Store, 'ping'>;
+  readonly files: Pick<Files, 'ping'>;
+  readonly bus: Pick<Bus, 'ping'>;
+  readonly clock: Clock;
+}
+
+export function healthRoutes(app: App, { store, files, bus, clock }: HealthPorts): void {
   const checks = { store: () => store.ping(), files: () => files.ping(), bus: () => bus.ping() };
   const Readiness = z.object({ status: z.enum(['ready', 'not-ready']), checks: z.record(z.string(), z.enum(['ok', 'failed'])) });
 

@@ -1,18 +1,19 @@
 /** Routes for build nodes: who they are, what they do, and asking one to take nothing new. */
 import { z } from 'zod';
+import { bodyTypes } from '../../../shared/http/body.ts';
+import { checkedBody } from '../../../shared/http/checked-body.ts';
+import { Problem } from '../../../shared/http/problem.ts';
+import { type App, apiPrefix } from '../../../shared/http/section.ts';
 import { drainWorker } from '../../../shared/workers/drain.ts';
 import { workersMax } from '../../../shared/workers/watch.ts';
 import type { Worker } from '../../../shared/workers/worker.ts';
-import { bodyTypes } from '../body.ts';
-import type { App, IntakePorts } from '../ports.ts';
-import { Problem } from '../problem.ts';
-import { apiPrefix, PublicWorker, publicWorker } from '../view.ts';
-import { checkedBody } from './builds.ts';
+import type { MonitorPorts } from '../ports.ts';
+import { PublicWorker, publicWorker } from '../view.ts';
 
 const idParameter = z.object({ id: z.string() });
 const DrainBody = z.strictObject({ drain: z.boolean().default(true) });
 
-export function workerRoutes(app: App, ports: IntakePorts): void {
+export function workerRoutes(app: App, ports: MonitorPorts): void {
   const { workers, clock } = ports;
   const known = (worker: Worker | undefined): PublicWorker => {
     if (!worker) throw new Problem('WORKER_UNKNOWN', 'there is no worker of this id; the list of workers names those that there are');
