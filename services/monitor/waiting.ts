@@ -16,7 +16,7 @@ const queueOfState: Readonly<Partial<Record<BuildState, string>>> = {
 const notifierQueue = stageQueue('notifier', 'build.ended');
 
 /** The queue that holds what a build waits for, and since when; undefined where it waits for none. Pure. */
-export function waitOf(build: Build): { readonly queue: string; readonly since: string } | undefined {
+function waitOf(build: Build): { readonly queue: string; readonly since: string } | undefined {
   const toTell = build.outbox.find(({ consumer }) => consumer === 'notifier');
   if (toTell && build.endedAt !== null) return { queue: notifierQueue, since: build.endedAt };
   if (!build.stage || build.stage.startedAt !== null) return undefined;

@@ -171,7 +171,16 @@ const untrustedCode = text.transform((value, context): UntrustedCode => {
 
 function isAmqpUrl(text: string): boolean {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  return url !== undefined && /^amqps?:$/.test(url.protocol) && url.hostname !== '' && url.hash === '' && /^\/?[^/]*$/.test(url.pathname);
+  return url !== undefined && /^amqps?:$/.test(url.protocol) && url.hostname !== '' && url.hash === '' && /^\/?[^/]*$/.test(url.pathname) && isDecodable(url);
+}
+
+/** Whether what is escaped in it stands for text. */
+function isDecodable({ username, password, pathname }: URL): boolean {
+  try {
+    return [username, password, pathname].map(decodeURIComponent).every((part) => !part.includes('\0'));
+  } catch {
+    return false;
+  }
 }
 
 function isMongoDbUrl(text: string): boolean {
@@ -197,9 +206,10 @@ const storeUrl = z
     context.addIssue({ code: 'custom', message });
     return z.NEVER;
   });
+
 function isManagementUrl(text: string): boolean {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  return url !== undefined && /^https?:$/.test(url.protocol) && url.username !== '' && url.search === '' && url.hash === '';
+  return url !== undefined && /^https?:$/.test(url.protocol) && url.username !== '' && url.search === '' && url.hash === '' && isDecodable(url);
 }
 
 /** Where the plugin is unless somebody says otherwise: on the broker's host, for the same user. */

@@ -168,9 +168,38 @@ describe('settings', () => {
     expect(bus.scheme === 'amqp' && bus.url.reveal()).toBe('amqps://user:hunter2@broker.example/spindle?heartbeat=5');
     expect(`${JSON.stringify(bus)}${inspect(bus)}`).not.toContain('hunter2');
     expect(readConfig({}, host).bus).toEqual({ scheme: 'embedded' });
-    for (const wrong of ['amqp:', 'amqp://', 'amqp://user:hunter2@broker/a/b', 'amqp://user:hunter2@broker:port/', 'amqp:broker']) {
+    for (const wrong of [
+      'amqp:',
+      'amqp://',
+      'amqp://user:hunter2@broker/a/b',
+      'amqp://user:hunter2@broker:port/',
+      'amqp:broker',
+      'amqp://user:hunter2@broker/%zz',
+      'amqp://user:hunter2%ff@broker',
+    ]) {
       const problem = problemsOf({ SPINDLE_BUS_URL: wrong })['SPINDLE_BUS_URL'];
       expect(problem, wrong).toContain('is not an AMQP URL');
+      expect(problem).not.toContain('hunter2');
+    }
+  });
+
+  test('the management plugin is on the broker’s host unless somebody says otherwise', () => {
+    const managementOf = (settings: Record<string, string>) => {
+      const { bus } = readConfig(settings, host);
+      return bus.scheme === 'amqp' ? [bus.management.url.reveal(), bus.management.virtualHost] : [];
+    };
+    for (const [url, expected] of [
+      ['amqp://user:hun%25ter2@broker.example', ['http://user:hun%25ter2@broker.example:15672', '/']],
+      ['amqps://user:hunter2@broker.example:5671/a%2Fb', ['https://user:hunter2@broker.example:15671', 'a/b']],
+      ['amqp://[::1]/', ['http://guest:guest@[::1]:15672', '/']],
+    ] as const) {
+      expect(managementOf({ SPINDLE_BUS_URL: url })).toEqual(expected);
+    }
+    const given = 'https://watcher:hunter2@watch.example/rabbitmq';
+    expect(managementOf({ SPINDLE_BUS_URL: 'amqp://broker/x', SPINDLE_BUS_MANAGEMENT_URL: given })).toEqual([given, 'x']);
+    for (const wrong of ['watch.example:15672', 'http://watch.example:15672', 'amqp://a:hunter2@b', 'http://a:hunter2@b/?c', 'http://a:hunter2%ff@b']) {
+      const problem = problemsOf({ SPINDLE_BUS_MANAGEMENT_URL: wrong })['SPINDLE_BUS_MANAGEMENT_URL'];
+      expect(problem, wrong).toContain('is not an http or https URL');
       expect(problem).not.toContain('hunter2');
     }
   });
