@@ -1,7 +1,9 @@
 /** The commands of `spindle`: what is asked of the service and what is shown of its answer. */
+
 import { Command, CommanderError, Option } from 'commander';
 import { z } from 'zod';
 import type { Clock } from '../../shared/clock/clock.ts';
+import { megabytes } from '../../shared/log/byte-size.ts';
 import { type Api, connectApi, isEnded, ShownBuild } from './api.ts';
 import { downloadArtifacts } from './download.ts';
 import { addMonitorCommands } from './monitor.ts';
@@ -474,8 +476,6 @@ function shownResolution({ arch, imageType, resolution }: z.infer<typeof Resolve
     ...(rest > 0 ? [`and ${rest} packages that the stable repositories have (--all shows them)`] : []),
   ].join('\n');
 }
-
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
 
 function shownWorkers(workers: readonly z.infer<typeof ShownWorker>[], now: number): string {
   if (workers.length === 0) return 'there are no build nodes';

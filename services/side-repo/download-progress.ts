@@ -1,5 +1,7 @@
 /** How far one build's packages have come, by bytes: for those who wait, and in tenths for the build's log. Pure. */
 
+import { megabytes } from '../../shared/log/byte-size.ts';
+
 export interface DownloadProgress {
   /** It was in the store already. */
   stored(bytes: number): void;
@@ -67,5 +69,3 @@ export function downloadProgress({ packages, bytesTotal, now, progress, say }: D
     },
   };
 }
-
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;

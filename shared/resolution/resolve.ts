@@ -1,4 +1,5 @@
 /** From a request to the exact packages of its image: the one core behind the resolver service and the dry run. All effects go through ports. */
+
 import type { Bodhi } from '../bodhi/bodhi.ts';
 import { SpindleError } from '../build/failure.ts';
 import type { Engine, SingleBuildRequest } from '../build/request.ts';
@@ -6,6 +7,7 @@ import type { UntrustedCode } from '../build/untrusted-code.ts';
 import { formatNevra, parseNevra } from '../fedora/nvr.ts';
 import { findKickstart } from '../kickstart/requested.ts';
 import type { Koji } from '../koji/koji.ts';
+import { megabytes } from '../log/byte-size.ts';
 import { endOfLife } from '../releases/end-of-life.ts';
 import type { Release, RepositoryDefinition } from '../releases/releases.ts';
 import { repositoryCollection } from '../releases/repository-collection.ts';
@@ -125,8 +127,6 @@ export async function resolveRequest(options: ResolveOptions): Promise<Resolutio
   tell(resolution, answer.skipped, say);
   return resolution;
 }
-
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
 
 function tell({ packages, downloadBytes, installedBytes, warnings }: Resolution, skipped: readonly string[], say: (line: string) => void): void {
   if (skipped.length > 0) say(`no repository has these members of the requested groups, so they are left out: ${skipped.join(' ')}`);

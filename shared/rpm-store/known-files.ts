@@ -27,7 +27,12 @@ export interface KnownFilesOptions {
 }
 
 export interface KnownFiles {
-  check(rpms: readonly (FileRef & { readonly isLasting?: boolean })[], signal: AbortSignal): Promise<ReadonlyMap<string, KnownRpm>>;
+  /** `statuses`: of their stored files, in their order, for who has just asked. */
+  check(
+    rpms: readonly (FileRef & { readonly isLasting?: boolean })[],
+    signal: AbortSignal,
+    statuses?: readonly (FileStatus | undefined)[],
+  ): Promise<ReadonlyMap<string, KnownRpm>>;
   verdicts(keyring: string, sha256s: readonly string[]): ReadonlyMap<string, SignatureVerdict>;
   noteVerdicts(keyring: string, verdicts: ReadonlyMap<string, SignatureVerdict>): void;
   pin(sha256s: Iterable<string>): Pin;
@@ -126,9 +131,9 @@ export function knownFiles({ files, clock, records: written, journal, bytesMax, 
     }
   };
 
-  const check: KnownFiles['check'] = async (rpms, signal) => {
+  const check: KnownFiles['check'] = async (rpms, signal, asked) => {
     if (closed) throw new SpindleError('PORT_CLOSED', 'the RPM store was used after it was closed');
-    const statuses = await files.stats(rpms.map(({ sha256 }) => contentKey(sha256)));
+    const statuses = asked ?? (await files.stats(rpms.map(({ sha256 }) => contentKey(sha256))));
     const unread: (FileRef & { readonly isLasting?: boolean })[] = [];
     for (const [place, ref] of rpms.entries()) {
       const status = statuses[place];

@@ -9,7 +9,7 @@ import { SpindleError } from '../build/failure.ts';
 import type { Clock } from '../clock/clock.ts';
 import { contentKey } from '../files/content-ref.ts';
 import { refuseFullDisk } from '../files/disk-full.ts';
-import type { Files } from '../files/files.ts';
+import type { FileStatus, Files } from '../files/files.ts';
 import { forEachParallel } from '../parallel/for-each.ts';
 import { type SharedFlight, sharedFlight } from '../parallel/shared-flight.ts';
 import type { Programs } from '../programs/programs.ts';
@@ -31,6 +31,9 @@ export interface LocalRpmStoreOptions {
   /** What is known could not be written down. */
   readonly onTrouble: (error: unknown) => void;
 }
+
+/** Of some stored files, in their order. */
+type Statuses = readonly (FileStatus | undefined)[];
 
 const full = refuseFullDisk('making a repository');
 /** Names of trees, and packages in them. */
@@ -94,10 +97,9 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
    * Every name in the tree is one of the stored file's, and there are no others. A file that was harmed and fetched anew is another file under the same digest: a tree that was made before still
    * has the harmed one.
    */
-  const isOfStoredFiles = async (tree: string, all: readonly RepositoryFile[]): Promise<boolean> => {
+  const isOfStoredFiles = async (tree: string, all: readonly RepositoryFile[], statuses: Statuses): Promise<boolean> => {
     const entries = await readdir(tree, { recursive: true, withFileTypes: true }).catch(() => []);
     if (entries.filter((entry) => !entry.isDirectory()).length !== all.length) return false;
-    const statuses = await files.stats(all.map(({ sha256 }) => contentKey(sha256)));
     return all.every(({ path, size }, place) => {
       const found = lstatSync(join(tree, path), { throwIfNoEntry: false });
       const fingerprint = statuses[place]?.fingerprint;
@@ -152,13 +154,16 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
   };
 
   /** Throws where a file of the repository is not what was checked. */
-  const refuseHarmed = async (all: readonly RepositoryFile[], signal: AbortSignal): Promise<void> => {
+  const refuseHarmed = async (all: readonly RepositoryFile[], statuses: Statuses, signal: AbortSignal): Promise<void> => {
     const rpms = rpmsOf(all);
-    const found = await known.check(rpms, signal);
+    const statusOf = new Map(all.map(({ sha256 }, place) => [sha256, statuses[place]]));
+    const found = await known.check(
+      rpms,
+      signal,
+      rpms.map(({ sha256 }) => statusOf.get(sha256)),
+    );
     const harmed = rpms.find(({ sha256 }) => !found.has(sha256));
-    const metadata = all.filter(({ path }) => !path.endsWith('.rpm'));
-    const statuses = await files.stats(metadata.map(({ sha256 }) => contentKey(sha256)));
-    const gone = harmed ?? metadata.find(({ size }, place) => statuses[place]?.size !== size);
+    const gone = harmed ?? all.find(({ path, sha256, size }) => !path.endsWith('.rpm') && statusOf.get(sha256)?.size !== size);
     if (gone) throw new SpindleError('FILE_MISSING', `the stored file of ${gone.path} (sha256:${gone.sha256}) is gone or was changed; retry the build`);
   };
 
@@ -213,10 +218,12 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
     showRepository: (all, workspace, at, signal) =>
       inTurn(async () => {
         signal.throwIfAborted();
-        await refuseHarmed(all, signal);
+        // Asked once: of a thousand packages it takes some milliseconds.
+        const statuses = await files.stats(all.map(({ sha256 }) => contentKey(sha256)));
+        await refuseHarmed(all, statuses, signal);
         const name = treeOf(all);
         const tree = join(trees, name);
-        if (!(await isOfStoredFiles(tree, all))) {
+        if (!(await isOfStoredFiles(tree, all, statuses))) {
           await removeTree(name);
           await makeTree(name, all, signal).catch(full);
         }

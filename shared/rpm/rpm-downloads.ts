@@ -1,9 +1,11 @@
 /** All RPM downloads of this process: how many at once, each file once, and room for them before the first byte. */
+
 import { SpindleError } from '../build/failure.ts';
 import type { Clock } from '../clock/clock.ts';
 import type { PartialFiles } from '../downloads/partial-files.ts';
 import type { Egress } from '../egress/egress.ts';
 import { formatNevra } from '../fedora/nvr.ts';
+import { megabytes } from '../log/byte-size.ts';
 import { hostSlots } from '../parallel/host-slots.ts';
 import { type SharedFlight, sharedFlight } from '../parallel/shared-flight.ts';
 import { downloadKey, type Fetched, fetchRpm, isOfThisSource, type RpmSource, type RpmTarget, type WantedRpm } from './fetch-rpm.ts';
@@ -165,5 +167,3 @@ export function rpmDownloads(options: RpmDownloadsOptions): RpmDownloads {
     },
   };
 }
-
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;

@@ -23,6 +23,7 @@ async function setUp(directory?: string) {
   let ahead = 0;
   const clock = { ...systemClock(), now: () => systemClock().now() + ahead };
   let reads = 0;
+  let asked = 0;
   const real = localFiles({ directory: join(temporary.path, 'files') });
   // Counted, so that a test can tell that a known file is not read.
   const files: Files = {
@@ -30,6 +31,10 @@ async function setUp(directory?: string) {
     get: (key, range) => {
       if (key.startsWith('content/')) reads += 1;
       return real.get(key, range);
+    },
+    stats: (keys) => {
+      asked += keys.length;
+      return real.stats(keys);
     },
   };
   const programs = spawnedPrograms();
@@ -40,6 +45,7 @@ async function setUp(directory?: string) {
     clock,
     workspaces: localWorkspaces({ directory: join(temporary.path, 'work'), files, owner: 'test', programs }),
     reads: () => reads,
+    asked: () => asked,
     shown: async (path: string, at: string) =>
       (await readdir(join(path, at), { recursive: true, withFileTypes: true }))
         .filter((entry) => entry.isFile())
@@ -80,6 +86,19 @@ const made = async ({ workspaces, programs }: SetUp, store: RpmStore, rpms: read
 };
 
 describe('on a disk', () => {
+  test('a repository that stands is shown for one look at each of its files', async () => {
+    const { setup, store } = await forTest();
+    const rpms = [await storedRpm(setup.files, 'bash'), await storedRpm(setup.files, 'hello')];
+    await store.check(rpms, never);
+    const all = [...rpms, ...(await made(setup, store, rpms))];
+    const workspace = await setup.workspaces.create('using');
+    await store.showRepository(all, workspace, 'repositories/first', never);
+    const before = setup.asked();
+    await store.showRepository(all, workspace, 'repositories/second', never);
+    expect(setup.asked() - before).toBe(all.length);
+    await workspace.dispose();
+  });
+
   test('a known file is not read again, by the next process neither, also after repositories were made and removed', async () => {
     const { setup, store } = await forTest();
     const rpms = [await storedRpm(setup.files, 'bash'), await storedRpm(setup.files, 'hello')];
