@@ -5,6 +5,7 @@ import { formatNevra } from '../../shared/fedora/nvr.ts';
 import { readContentText, storeContent } from '../../shared/files/content.ts';
 import { forEachParallel } from '../../shared/parallel/for-each.ts';
 import type { Release } from '../../shared/releases/releases.ts';
+import { sideComps } from '../../shared/resolution/comps.ts';
 import { type RepositorySet, Resolution, type ResolvedPackage } from '../../shared/resolution/resolution.ts';
 import type { KnownRpm } from '../../shared/rpm-store/rpm-store.ts';
 import { defineStage, type StageContext } from '../../shared/stage/stage.ts';
@@ -37,7 +38,7 @@ export const sideRepo = defineStage({
       context.phase('checking signatures');
       const signers = await checkSignatures(resolution, releaseOf(resolution, context), workspace, context);
       context.phase('making repository metadata');
-      repositories = await makeRepositories(layout, signers, workspace, context);
+      repositories = await makeRepositories(layout, sideComps(resolution), signers, workspace, context);
     } finally {
       pin.release();
     }
@@ -136,6 +137,7 @@ const sizeOf = (packages: readonly ResolvedPackage[]) => packages.reduce((sum, {
 
 async function makeRepositories(
   layout: ReturnType<typeof layOut>,
+  comps: string | undefined,
   signers: ReadonlyMap<string, string | null>,
   workspace: Workspace,
   { rpms, programs, log, signal }: StageContext,
@@ -143,7 +145,7 @@ async function makeRepositories(
   const made: RepositorySet['repositories'] = [];
   await forEachParallel(layout, { atOnceMax: layout.length, signal }, async ({ id, packages }, taskSignal, index) => {
     const placed = packages.map(({ path, package: { sha256, size } }) => ({ path, sha256, size }));
-    const metadata = await rpms.makeRepository(placed, { programs, workspace, log, signal: taskSignal });
+    const metadata = await rpms.makeRepository(placed, { programs, workspace, comps: id === 'side' ? comps : undefined, log, signal: taskSignal });
     const signed = placed.map((file) => ({ ...file, signedBy: signers.get(file.sha256) ?? null }));
     made[index] = { id, files: [...signed, ...metadata].sort((a, b) => (a.path < b.path ? -1 : 1)) };
     log('side-repo', `the ${id} repository has ${packages.length} packages`);

@@ -187,7 +187,7 @@ export async function localRpmStore(options: LocalRpmStoreOptions): Promise<RpmS
     },
 
     makeRepository: async (rpms, options) => {
-      const identity = repositoryIdentity(rpms);
+      const identity = repositoryIdentity(rpms, options.comps);
       for (;;) {
         const underWay = making.get(identity);
         const flight =

@@ -39,10 +39,10 @@ export async function makeRepository(
     readonly place?: (file: RepositoryFile, folder: string) => Promise<unknown>;
     readonly keep: (folder: string, all: readonly RepositoryFile[]) => Promise<void>;
   },
-  { programs, workspace, log, signal }: MakeOptions,
+  { programs, workspace, comps, log, signal }: MakeOptions,
 ): Promise<readonly RepositoryFile[]> {
   const place = placeOwn ?? (({ path, sha256, size }: RepositoryFile, below: string) => workspace.place({ sha256, size }, `${below}/${path}`));
-  const identity = repositoryIdentity(rpms);
+  const identity = repositoryIdentity(rpms, comps);
   const recalled = await recallRepository(files, identity);
   if (recalled) return recalled;
   const folder = `repository-${identity.slice(0, 16)}`;
@@ -57,7 +57,9 @@ export async function makeRepository(
   });
   const said = (await parts?.read(sha256s)) ?? new Map<string, MetadataParts>();
   const earlier = await placeEarlier(said, `${folder}-earlier`, { workspace });
-  await createRepository({ programs, workspace, directory: folder, revision: '0', packages: rpms.map(({ path }) => path), earlier, log, signal });
+  const groups = comps === undefined ? undefined : `${folder}-comps.xml`;
+  if (groups !== undefined && comps !== undefined) await workspace.write(groups, comps);
+  await createRepository({ programs, workspace, directory: folder, revision: '0', packages: rpms.map(({ path }) => path), earlier, groups, log, signal });
   const metadata = await Promise.all(
     (await workspace.list(`${folder}/repodata`)).map(async (name) => ({
       path: `repodata/${name}`,

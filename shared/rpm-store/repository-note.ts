@@ -19,10 +19,10 @@ const Metadata = z
 /** The number changes where the same packages would give other metadata: another way of calling createrepo_c, other file times. */
 const recipe = 1;
 
-/** Of the packages alone: known before their metadata are. */
-export function repositoryIdentity(rpms: readonly RepositoryFile[]): string {
+/** Of the packages and groups alone: known before their metadata are. */
+export function repositoryIdentity(rpms: readonly RepositoryFile[], comps: string | undefined): string {
   return createHash('sha256')
-    .update(JSON.stringify([recipe, rpms.map(({ path, sha256 }) => [path, sha256])]))
+    .update(JSON.stringify([recipe, rpms.map(({ path, sha256 }) => [path, sha256]), ...(comps === undefined ? [] : [comps])]))
     .digest('hex');
 }
 

@@ -24,6 +24,8 @@ export interface RepositoryFile extends FileRef {
 export interface MakeOptions {
   readonly programs: Programs;
   readonly workspace: Workspace;
+  /** Its groups, as the text of a comps.xml. */
+  readonly comps?: string | undefined;
   readonly log: (tool: string, line: string) => void;
   readonly signal: AbortSignal;
 }
@@ -49,7 +51,7 @@ export interface RpmStore {
   /** Puts checked files into a folder of the workspace as `<sha256>.rpm`; calling the returned function takes them away again. */
   lend(rpms: readonly FileRef[], workspace: Workspace, folder: string): Promise<() => Promise<void>>;
   /**
-   * The metadata of a repository with exactly these checked RPMs at these paths (in the order that the metadata have), stored, by path. The same set is made once, also for those who ask at
+   * The metadata of a repository with exactly these checked RPMs at these paths (in the order that the metadata have) and these groups, stored, by path. The same set is made once, also for those who ask at
    * the same time; and a known package is not read again, whatever repository it was in. Rejects as createRepository does, or with DISK_FULL.
    */
   makeRepository(rpms: readonly RepositoryFile[], options: MakeOptions): Promise<readonly RepositoryFile[]>;

@@ -14,6 +14,8 @@ export interface CreateRepositoryOptions {
   readonly packages?: readonly string[];
   /** In the workspace: repositories whose metadata are taken over for packages of the same name, size and time, which are then not read. */
   readonly earlier?: readonly string[];
+  /** In the workspace: a comps.xml. */
+  readonly groups?: string | undefined;
   readonly log: (tool: string, line: string) => void;
   readonly signal: AbortSignal;
 }
@@ -28,6 +30,7 @@ export async function createRepository({
   revision,
   packages,
   earlier = [],
+  groups,
   log,
   signal,
 }: CreateRepositoryOptions): Promise<void> {
@@ -43,6 +46,7 @@ export async function createRepository({
       '--set-timestamp-to-revision',
       '--workers=2',
       ...(earlier.length > 0 ? ['--update', ...earlier.map((path) => `--update-md-path=${workspace.path}/${path}`)] : []),
+      ...(groups === undefined ? [] : ['--groupfile', `${workspace.path}/${groups}`]),
       ...(packages ? [`--pkglist=${workspace.path}/${list}`] : []),
       `${workspace.path}/${directory}`,
     ],

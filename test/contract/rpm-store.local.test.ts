@@ -86,6 +86,24 @@ const made = async ({ workspaces, programs }: SetUp, store: RpmStore, rpms: read
 };
 
 describe('on a disk', () => {
+  test('a repository offers the groups that it was given, and is another one with others', async () => {
+    const { setup, store } = await forTest();
+    const rpms = [await storedRpm(setup.files, 'hello')];
+    await store.check(rpms, never);
+    const withGroups = async (comps: string | undefined) => {
+      const workspace = await setup.workspaces.create('making');
+      const metadata = await store.makeRepository(rpms, { programs: setup.programs, workspace, comps, log: () => {}, signal: never });
+      await workspace.dispose();
+      return metadata;
+    };
+    const [plain, one, other] = [await withGroups(undefined), await withGroups('<comps><group><id>one</id></group></comps>'), await withGroups('<comps/>')];
+    expect(plain.some(({ path }) => path.includes('comps'))).toBe(false);
+    const comps = one.find(({ path }) => path.endsWith('comps.xml'));
+    expect(comps && Buffer.from(await readContent(setup.files, comps)).toString('utf8')).toContain('<id>one</id>');
+    expect(other).not.toEqual(one);
+    expect(await withGroups('<comps><group><id>one</id></group></comps>')).toEqual(one);
+  });
+
   test('a repository that stands is shown for one look at each of its files', async () => {
     const { setup, store } = await forTest();
     const rpms = [await storedRpm(setup.files, 'bash'), await storedRpm(setup.files, 'hello')];

@@ -57,7 +57,7 @@ export function solverContract(name: string, make: (directory: string) => Promis
         packages: testing,
         advisories: { 'FEDORA-2026-0000000001': ['tested-1-1.noarch', 'hello-1.1-1.noarch'] },
       });
-      await writeMetadataRepository(join(directory.path, 'further'), { packages: further });
+      await writeMetadataRepository(join(directory.path, 'further'), { packages: further, groups: { extras: ['extra'] } });
       under = await make(directory.path);
       collection = {
         arch: 'x86_64',
@@ -246,6 +246,10 @@ export function solverContract(name: string, make: (directory: string) => Promis
       expect(nevras(answer)).toEqual(['own:further: bash-9-1.x86_64', 'own:further: extra-1-1.noarch', 'stable: hello-1.0-1.noarch']);
       expect(answer.repositories.map(({ id }) => id)).toEqual(['stable', 'updates', 'own:further']);
       expect(await solve({ install: ['extra'] })).toMatchObject({ outcome: 'missing' });
+      const byGroup = await solve({ install: ['@extras'], further: [own] });
+      expect(nevras(byGroup)).toEqual(nevras(answer));
+      expect((byGroup as Solved).groups).toEqual([{ id: 'extras', name: 'The extras group', packages: ['extra'] }]);
+      expect((await solve({ install: ['@extras'] })).outcome).toBe('missing');
       await expect(solve({ install: ['bash'], further: [{ id: 'gone', baseurl: url('gone') }] })).rejects.toMatchObject({ code: 'REPOSITORY_UNREACHABLE' });
     });
 

@@ -3,8 +3,8 @@ import { SaxesParser } from 'saxes';
 import { describe, expect, it } from 'vitest';
 import { kiwi } from '../../services/image-builder/engines/kiwi.ts';
 import { kiwiPhase, kiwiProgress, relevantKiwiLines } from '../../services/image-builder/engines/kiwi-log.ts';
-import { element, escapeXml, formatXml } from '../../services/image-builder/engines/xml.ts';
 import { BuildRequest, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
+import { element, escapeXml, formatXml } from '../../shared/repositories/format-xml.ts';
 import { resolutionOf } from '../support/resolutions.ts';
 
 describe('XML', () => {

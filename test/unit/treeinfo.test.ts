@@ -1,7 +1,8 @@
 /** The files by which installers know a tree: read back by rules of productmd's format, and like those of a real tree of Fedora's. */
 import { describe, expect, it } from 'vitest';
-import { compsOf, discinfo, treeinfo, treeTimestamp } from '../../services/image-builder/engines/treeinfo.ts';
+import { discinfo, treeinfo, treeTimestamp } from '../../services/image-builder/engines/treeinfo.ts';
 import { childrenOf, readXmlDocument, textOf } from '../../shared/repositories/xml-document.ts';
+import { compsOf, sideComps } from '../../shared/resolution/comps.ts';
 import { resolutionOf } from '../support/resolutions.ts';
 
 /** As configparser reads it. */
@@ -68,4 +69,21 @@ it('comps name groups and environments with the packages of the medium', () => {
   const [environment] = childrenOf(root, 'environment');
   expect(childrenOf(childrenOf(environment, 'grouplist')[0], 'groupid').map(({ text }) => text)).toEqual(['core']);
   expect(readXmlDocument(compsOf(resolutionOf(['bash-1-1.noarch']))).children).toEqual([]);
+});
+
+it('the side repository names those of the groups that its packages belong to', () => {
+  const groups = [
+    { id: 'core', name: 'Core', packages: ['bash'] },
+    { id: 'greetings', name: 'Greetings', packages: ['bash', 'hello'] },
+  ];
+  const environments = [
+    { id: 'all', name: 'All', groups: ['core', 'greetings'] },
+    { id: 'small', name: 'Small', groups: ['core'] },
+  ];
+  const resolution = resolutionOf(['bash-1-1.noarch'], ['hello-2-1.noarch'], { groups, environments });
+  const root = readXmlDocument(sideComps(resolution) ?? '');
+  expect(childrenOf(root, 'group').map((group) => textOf(group, 'id'))).toEqual(['greetings']);
+  expect(childrenOf(root, 'environment').map((environment) => textOf(environment, 'id'))).toEqual(['all']);
+  expect(sideComps(resolutionOf(['bash-1-1.noarch'], ['hello-2-1.noarch']))).toBeUndefined();
+  expect(sideComps(resolutionOf(['bash-1-1.noarch'], [], { groups, environments }))).toBeUndefined();
 });

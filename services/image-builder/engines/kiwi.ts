@@ -4,11 +4,11 @@
  * besides (system users, locale, live user) is in the description by the packages that bring it, but has not been run.
  */
 import { SpindleError } from '../../../shared/build/failure.ts';
+import { element, formatXml } from '../../../shared/repositories/format-xml.ts';
 import type { ResolvedPackage } from '../../../shared/resolution/resolution.ts';
 import { type EngineOrder, type ImageEngine, layout, type Recipe, type RecipeStep } from './engine.ts';
 import { kiwiPhase, kiwiProgress, relevantKiwiLines } from './kiwi-log.ts';
 import { anyWorkspace, recipeScript } from './recipe-script.ts';
-import { element, formatXml } from './xml.ts';
 
 export const kiwi: ImageEngine = {
   name: 'kiwi',

@@ -3,6 +3,7 @@
  * built, started and, for the DVD, installed from the sample distribution. For Fedora's content the recipes follow what lorax and Fedora's own media do; they have not been run.
  */
 import { renderKickstart } from '../../../shared/kickstart/render.ts';
+import { compsOf } from '../../../shared/resolution/comps.ts';
 import { installerOnly, installerPackages } from '../../../shared/resolution/engine-packages.ts';
 import type { Resolution } from '../../../shared/resolution/resolution.ts';
 import { type EngineOrder, type ImageEngine, layout, type Recipe, type RecipeStep } from './engine.ts';
@@ -10,7 +11,7 @@ import { grubMenu, type MenuEntry } from './grub-menu.ts';
 import { scriptFile, scripts } from './native-scripts.ts';
 import { anyWorkspace, recipeScript } from './recipe-script.ts';
 import { relevantToolLines, toolProgress } from './tool-lines.ts';
-import { compsOf, discinfo, type TreeDescription, treeinfo, treeTimestamp } from './treeinfo.ts';
+import { discinfo, type TreeDescription, treeinfo, treeTimestamp } from './treeinfo.ts';
 
 export const native: ImageEngine = {
   name: 'native',

@@ -1,6 +1,5 @@
-/** The files by which installers know a tree: `.treeinfo` as productmd reads it, `.discinfo`, and the comps of its repository. Pure. */
+/** The files by which installers know a tree: `.treeinfo` as productmd reads it, and `.discinfo`. Pure. */
 import type { Resolution } from '../../../shared/resolution/resolution.ts';
-import { element, formatXml } from './xml.ts';
 
 export interface TreeDescription {
   /** `Fedora Linux`, without the version. */
@@ -59,45 +58,6 @@ export function treeinfo({ name, version, arch, timestamp, hasRepository }: Tree
 
 export function discinfo({ name, version, arch, timestamp }: TreeDescription): string {
   return `${timestamp}.0\n${value(name)} ${version}\n${arch}\n`;
-}
-
-/** Of the groups that were asked for, the packages that are on the medium. */
-export function compsOf({ groups = [], environments = [] }: Resolution): string {
-  const text = (name: string, content: string) => element(name, {}, content);
-  const ids = (name: string, list: readonly string[]) =>
-    element(
-      name,
-      {},
-      list.map((id) => text('groupid', id)),
-    );
-  return formatXml(
-    element('comps', {}, [
-      ...groups.map(({ id, name, packages }) =>
-        element('group', {}, [
-          text('id', id),
-          text('name', name),
-          text('description', name),
-          text('default', 'false'),
-          text('uservisible', 'true'),
-          element(
-            'packagelist',
-            {},
-            packages.map((member) => element('packagereq', { type: 'mandatory' }, member)),
-          ),
-        ]),
-      ),
-      ...environments.map(({ id, name, groups: members }, index) =>
-        element('environment', {}, [
-          text('id', id),
-          text('name', name),
-          text('description', name),
-          text('display_order', String(index + 1)),
-          ids('grouplist', members),
-          ids('optionlist', []),
-        ]),
-      ),
-    ]),
-  );
 }
 
 /** The time of a tree: that of the newest repository it was made from, so that the same packages make the same tree. */
