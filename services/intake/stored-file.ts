@@ -23,6 +23,9 @@ export async function sendStored(request: FastifyRequest, reply: FastifyReply, f
     .header('content-type', file.mediaType)
     .header('repr-digest', `sha-256=:${Buffer.from(file.sha256, 'hex').toString('base64')}:`);
   if (namesTag(request.headers['if-none-match'], tag)) return reply.code(304).send();
+  // HEAD is answered here: a link is signed for GET.
+  const link = request.method === 'GET' ? await files.link(file.key, { fileName: file.name, mediaType: file.mediaType }) : undefined;
+  if (link !== undefined) return reply.header('cache-control', 'no-store').redirect(link, 307);
   const ifRange = request.headers['if-range'];
   const mayRange = ifRange === undefined || ifRange === tag;
   const range = mayRange ? parseRange(request.headers.range, file.size) : undefined;

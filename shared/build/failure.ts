@@ -90,6 +90,7 @@ export const failureKinds = {
   STAGE_TIMED_OUT: operator('never', 'The stage did not end in its time.'),
   WORKER_LOST: operator('lost', 'The process that ran the stage vanished.'),
   DISK_FULL: operator('local', 'No space was left.'),
+  FILES_UNAVAILABLE: operator('remote', 'The file storage cannot be reached, or does not do what it is asked.'),
   FILE_MISSING: operator('local', 'A stored file is gone.'),
   FILE_CORRUPT: operator('local', 'A stored file has other content than its digest says.'),
   FILE_TOO_LARGE: operator('never', 'A file is larger than the bound for its kind.'),

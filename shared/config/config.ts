@@ -6,6 +6,7 @@ import { distance } from 'fastest-levenshtein';
 import { z } from 'zod';
 import { nothingUntrusted, type UntrustedCode, untrustedCodeNames } from '../build/untrusted-code.ts';
 import { addressPolicy } from '../egress/address-policy.ts';
+import { parseS3Url, type S3Place } from './s3-url.ts';
 import { Secret } from './secret.ts';
 
 interface Listen {
@@ -21,7 +22,7 @@ export interface Config {
     | { readonly scheme: 'amqp'; readonly url: Secret; readonly management: { readonly url: Secret; readonly virtualHost: string } };
   /** `mongodb`: many processes may share it; the URL holds its password. */
   readonly store: { readonly scheme: 'file'; readonly path: string } | { readonly scheme: 'mongodb'; readonly url: Secret };
-  readonly files: { readonly scheme: 'file'; readonly path: string };
+  readonly files: { readonly scheme: 'file'; readonly path: string } | { readonly scheme: 's3'; readonly place: S3Place };
   readonly mail: { readonly scheme: 'file'; readonly path: string };
   readonly stateDir: string;
   readonly listen: Listen;
@@ -66,7 +67,7 @@ export class ConfigProblem extends Error {
 
 /** What each port's scheme will mean, so that a setting for a later version is told apart from a mistake. */
 const laterSchemes: Readonly<Record<string, readonly string[]>> = {
-  SPINDLE_FILES_URL: ['s3', 'ftp', 'ftps', 'sftp'],
+  SPINDLE_FILES_URL: ['ftp', 'ftps', 'sftp'],
   SPINDLE_MAIL_URL: ['smtp', 'smtps'],
   SPINDLE_FEED_URL: ['amqp', 'amqps'],
 };
@@ -222,6 +223,25 @@ function managementOf(amqp: Secret, given: Secret | undefined): { readonly url: 
   return { url: given ?? new Secret(`${scheme}://${user}@${hostname}:${port}`), virtualHost };
 }
 
+const filesUrl = z
+  .instanceof(Secret)
+  .optional()
+  .transform((url, context): { readonly path: string } | { readonly s3: S3Place } => {
+    const value = url?.reveal() ?? 'file:';
+    const scheme = schemeOf(value);
+    const path = scheme === 'file' ? filePath(value) : undefined;
+    if (path !== undefined) return { path };
+    let message = refusedScheme('SPINDLE_FILES_URL', value, '`file:`, `file:///a/path` and `s3://bucket/prefix?endpoint=https://host&region=name`');
+    if (scheme === 'file') message = 'is not a file URL of this host such as file:///var/lib/spindle';
+    if (scheme === 's3') {
+      const place = parseS3Url(value);
+      if (!('problem' in place)) return { s3: place };
+      message = place.problem;
+    }
+    context.addIssue({ code: 'custom', message });
+    return z.NEVER;
+  });
+
 const Environment = z.object({
   SPINDLE_BUS_URL: z
     .instanceof(Secret)
@@ -242,7 +262,7 @@ const Environment = z.object({
     .refine((url) => isManagementUrl(url.reveal()), 'is not an http or https URL such as http://user:password@host:15672, without query and fragment')
     .optional(),
   SPINDLE_STORE_URL: storeUrl,
-  SPINDLE_FILES_URL: fileUrl('SPINDLE_FILES_URL'),
+  SPINDLE_FILES_URL: filesUrl,
   SPINDLE_MAIL_URL: fileUrl('SPINDLE_MAIL_URL'),
   SPINDLE_FEED_URL: z
     .instanceof(Secret)
@@ -331,7 +351,10 @@ export function readConfig(
       'mongodb' in settings.SPINDLE_STORE_URL
         ? { scheme: 'mongodb' as const, url: settings.SPINDLE_STORE_URL.mongodb }
         : { scheme: 'file' as const, path: below(settings.SPINDLE_STORE_URL.path, 'store') },
-    files: { scheme: 'file' as const, path: below(settings.SPINDLE_FILES_URL, 'files') },
+    files:
+      's3' in settings.SPINDLE_FILES_URL
+        ? { scheme: 's3' as const, place: settings.SPINDLE_FILES_URL.s3 }
+        : { scheme: 'file' as const, path: below(settings.SPINDLE_FILES_URL.path, 'files') },
     mail: { scheme: 'file' as const, path: below(settings.SPINDLE_MAIL_URL, 'mail') },
     stateDir,
     listen: listens,

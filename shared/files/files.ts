@@ -1,4 +1,7 @@
-/** The files port: byte sequences under keys. Large things (images, packages, logs) live here; records only name them. */
+/**
+ * The files port: byte sequences under keys. Large things (images, packages, logs) live here; records only name them. The store may be on another machine: nobody may take a key for a path, `stat` may
+ * cost a round trip, `setModified` and `copy` a copy on the server.
+ */
 
 /** Segments of letters, digits and `._+~@-`, joined by `/`; no segment is `.` or `..` or begins with a dot. At most 512 characters. */
 export type FileKey = string;
@@ -48,9 +51,14 @@ export interface Files {
   /** Removes a file; no error where there is none. */
   remove(key: FileKey): Promise<void>;
   /**
-   * Puts a copy at a local path that does not exist yet, by hard link where that can be: the caller must not write to it. Rejects with FILE_MISSING.
+   * Puts a copy at a local path that does not exist yet, with the file's time of last change. By hard link where the store is on the same file system, which costs nothing: the caller must not write
+   * to it. From a store elsewhere the whole file is fetched, and one that is named by its digest held to it. Rejects with FILE_MISSING or FILE_CORRUPT.
    */
   place(key: FileKey, path: string): Promise<PlacedFile>;
+  /**
+   * An address where everybody can read this file past the service, for as long as the store's settings say; undefined where it gives none. Whether the file is there is not looked at.
+   */
+  link(key: FileKey, as: { readonly fileName: string; readonly mediaType: string }): Promise<string | undefined>;
   ping(): Promise<void>;
   close(): Promise<void>;
 }

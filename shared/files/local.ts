@@ -7,6 +7,7 @@ import { SpindleError } from '../build/failure.ts';
 import { fullDisk, isFullDisk } from './disk-full.ts';
 import { checkFileKey, checkFilePrefix, cutRange } from './file-key.ts';
 import type { FileKey, FileSource, FileStatus, Files } from './files.ts';
+import { untilAborted } from './until-aborted.ts';
 
 /** Where half-written files lie. No key begins with a dot, so none of them can be read. */
 const incomingName = '.incoming';
@@ -264,6 +265,12 @@ export function localFiles({ directory }: { readonly directory: string }): Files
       return { before, after: statusOf(lookSync(path))?.fingerprint ?? before, isLinked: true };
     },
 
+    async link(key) {
+      checkFileKey(key);
+      await start();
+      return undefined;
+    },
+
     async ping() {
       await start();
       await readdir(incoming);
@@ -318,34 +325,6 @@ async function writeAll(path: string, source: Uint8Array | string | AsyncIterabl
     await file.datasync();
   } finally {
     await file.close();
-  }
-}
-
-/** The chunks of a source that may hang: an abort ends the wait for the next one. */
-async function* untilAborted(source: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
-  if (!signal) {
-    yield* source;
-    return;
-  }
-  const iterator = source[Symbol.asyncIterator]();
-  let fire = (_reason: unknown) => {};
-  const aborted = new Promise<never>((_resolve, reject) => {
-    fire = reject;
-  });
-  aborted.catch(() => {});
-  const onAbort = () => fire(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    for (;;) {
-      signal.throwIfAborted();
-      const next = await Promise.race([iterator.next(), aborted]);
-      if (next.done) return;
-      yield next.value;
-    }
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-    // Not awaited: a source that hangs in next() would hang here as well.
-    iterator.return?.().catch(() => {});
   }
 }
 

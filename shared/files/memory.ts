@@ -123,6 +123,10 @@ export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
       const fingerprint = String(file.change);
       return { before: fingerprint, after: fingerprint, isLinked: false };
     },
+    async link(key) {
+      check(key);
+      return undefined;
+    },
     async ping() {
       if (closed) throw new SpindleError('PORT_CLOSED', 'the files were used after they were closed');
     },

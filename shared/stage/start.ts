@@ -31,7 +31,6 @@ import type { RpmStore } from '../rpm-store/rpm-store.ts';
 import { dnfSolver } from '../solver/dnf.ts';
 import type { Solver } from '../solver/solver.ts';
 import { openEmbeddedStore } from '../store/embedded.ts';
-import { mongoDbStore } from '../store/mongodb.ts';
 import type { Collection, Store } from '../store/store.ts';
 import type { OnCorrupt } from '../store/stored-document.ts';
 import { localWorkspaces } from '../workspace/local.ts';
@@ -98,8 +97,7 @@ export async function openAdapters(
   life.add('lock', () => lock.close());
   const store = await openStore(config, options);
   life.add('store', () => store.close());
-  const files = localFiles({ directory: config.files.path });
-  life.add('files', () => files.close());
+  const files = await openFiles(config, life, options);
   const mail = fileMail({ directory: config.mail.path });
   life.add('mail', () => mail.close());
   const { bus, queues } = await openBus(config, life, { ...options, store });
@@ -136,8 +134,44 @@ export async function openAdapters(
 
 async function openStore(config: Config, { clock, logger }: { readonly clock: Clock; readonly logger: Log }): Promise<Store> {
   const onCorrupt: OnCorrupt = (collection, id, error) => logger.error({ collection, id, err: error }, 'a stored record cannot be read and is left out');
-  if (config.store.scheme === 'mongodb') return mongoDbStore({ url: config.store.url, clock, onCorrupt });
+  if (config.store.scheme === 'mongodb') {
+    // Only who needs the driver waits for it and holds it in memory.
+    const { mongoDbStore } = await import('../store/mongodb.ts');
+    return mongoDbStore({ url: config.store.url, clock, onCorrupt });
+  }
   return openEmbeddedStore({ path: join(config.store.path, 'spindle.sqlite'), onCorrupt });
+}
+
+/** No upload of one file takes so long. */
+const uploadMsMax = 24 * 3_600_000;
+const uploadSweepMs = 6 * 3_600_000;
+
+async function openFiles(config: Config, life: Lifecycle, { clock, logger }: { readonly clock: Clock; readonly logger: Log }): Promise<Files> {
+  if (config.files.scheme === 'file') {
+    const local = localFiles({ directory: config.files.path });
+    life.add('files', () => local.close());
+    return local;
+  }
+  const { s3Files } = await import('../files/s3.ts');
+  const files = s3Files({ place: config.files.place, clock });
+  life.add('files', () => files.close());
+  const stopping = new AbortController();
+  const sweeping = (async () => {
+    while (!stopping.signal.aborted) {
+      try {
+        const count = await files.sweepUploads(uploadMsMax);
+        if (count > 0) logger.info({ uploads: count }, 'abandoned uploads that had never ended');
+      } catch (error) {
+        logger.warn({ err: error }, 'unfinished uploads could not be swept');
+      }
+      await clock.sleep(uploadSweepMs, stopping.signal).catch(() => {});
+    }
+  })();
+  life.add('upload sweep of the files', async () => {
+    stopping.abort();
+    await sweeping;
+  });
+  return files;
 }
 
 async function openBus(

@@ -34,7 +34,7 @@ function wayOutside(path: string, trail: readonly string[] = []): string | undef
 const effectfulPackages: readonly (readonly [pattern: RegExp, allowed: RegExp])[] = [
   [/^amqplib$/, /^shared\/(bus|feed)\/(rabbitmq|amqp)\.ts$/],
   [/^mongodb$/, /^shared\/store\/mongodb\.ts$/],
-  [/^@aws-sdk\//, /^shared\/files\/s3\.ts$/],
+  [/^@aws-sdk\//, /^shared\/files\/s3(\/[a-z-]+)?\.ts$/],
   [/^nodemailer(\/|$)/, /^shared\/mail\/(smtp|rfc822)\.ts$/],
   [/^undici$/, /^shared\/egress\/http\.ts$|^clients\/cli\//],
   [/^(@photostructure\/sqlite|node:sqlite)$/, /^shared\/store\/embedded\.ts$/],

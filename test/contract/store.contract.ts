@@ -49,13 +49,14 @@ export function storeContract(name: string, make: () => Promise<StoreSetup | str
     let store: Store;
     let collection: Collection<Thing>;
 
+    // The first one may wait for a server to start.
     beforeEach(async ({ skip }) => {
       const made = await make();
       if (typeof made === 'string') return skip(made);
       setup = made;
       store = setup.store;
       collection = await store.collection(things);
-    });
+    }, 120_000);
     afterEach(async () => {
       await store?.close();
       await setup?.dispose();

@@ -14,7 +14,7 @@ export interface ShownBuild {
   readonly verdictReason: string | null;
   readonly failure: unknown;
   readonly stage: { readonly name: string; readonly startedAt: string | null } | null;
-  readonly artifacts: readonly { readonly name: string }[];
+  readonly artifacts: readonly { readonly name: string; readonly sha256: string }[];
 }
 
 /** Resolves with the id of the accepted build. */

@@ -10,11 +10,14 @@ export interface TcpProxy {
   /** New connections work again. Those that were stalled stay silent. */
   heal(): void;
   connections(): number;
+  /** Towards the target, since the start. */
+  bytesSent(): number;
   close(): Promise<void>;
 }
 
 export async function tcpProxy(target: { readonly host: string; readonly port: number }): Promise<TcpProxy> {
   const pairs = new Set<readonly [Socket, Socket]>();
+  let sent = 0;
   let mode: 'forward' | 'refuse' | 'silent' = 'forward';
   const server = createServer((near) => {
     if (mode === 'refuse') {
@@ -34,6 +37,9 @@ export async function tcpProxy(target: { readonly host: string; readonly port: n
       near.pause();
       return;
     }
+    near.on('data', (chunk: Buffer) => {
+      sent += chunk.byteLength;
+    });
     near.pipe(far);
     far.pipe(near);
   });
@@ -60,6 +66,7 @@ export async function tcpProxy(target: { readonly host: string; readonly port: n
       mode = 'forward';
     },
     connections: () => pairs.size,
+    bytesSent: () => sent,
     close: async () => {
       cutAll();
       await new Promise<void>((resolve) => server.close(() => resolve()));

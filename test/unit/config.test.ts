@@ -127,7 +127,7 @@ describe('settings', () => {
 
   test('what comes with a later version says so and shows no password', () => {
     const environment = {
-      SPINDLE_FILES_URL: 's3://bucket/prefix?secret=hunter2',
+      SPINDLE_FILES_URL: 'ftp://user:hunter2@host/prefix',
       SPINDLE_MAIL_URL: 'smtp://user:hunter2@mail',
       SPINDLE_FEED_URL: 'amqps://user:hunter2@rabbitmq',
       SPINDLE_AUTH: 'oidc',
@@ -160,6 +160,39 @@ describe('settings', () => {
       const said = problemsOf({ SPINDLE_STORE_URL: url })['SPINDLE_STORE_URL'];
       expect(said).toContain('is not a MongoDB URL');
       expect(said).not.toContain('hunter');
+    }
+  });
+
+  test('a bucket is named by an S3 URL, whose keys are not shown', () => {
+    const { files } = readConfig({ SPINDLE_FILES_URL: 's3://key:hunter2%2F@images/spindle/f44?endpoint=https://s3.example:9000&region=eu-1&links=900' }, host);
+    expect(files).toMatchObject({
+      scheme: 's3',
+      place: { bucket: 'images', prefix: 'spindle/f44', endpoint: 'https://s3.example:9000', region: 'eu-1', linkSeconds: 900 },
+    });
+    expect('place' in files && files.place.credentials?.secretKey.reveal()).toBe('hunter2/');
+    expect(`${inspect(files, { depth: 9 })}${JSON.stringify(files)}`).not.toContain('hunter2');
+    expect(readConfig({ SPINDLE_FILES_URL: 's3://images' }, host).files).toEqual({
+      scheme: 's3',
+      place: { bucket: 'images', prefix: '', region: 'us-east-1' },
+    });
+    for (const url of [
+      's3:',
+      's3://',
+      's3://a',
+      's3://images:80',
+      's3://key@images',
+      's3://%E0%A4:hunter2@images',
+      's3://images/a b',
+      's3://images?endpoint=ftp://host',
+      's3://images?endpoint=http://user:hunter2@host',
+      's3://images?secret=hunter2',
+      's3://images?links=0',
+      's3://images?links=604801',
+      's3://images#x',
+    ]) {
+      const said = problemsOf({ SPINDLE_FILES_URL: url })['SPINDLE_FILES_URL'];
+      expect(said, url).toMatch(/^(is not|names|has) /);
+      expect(said).not.toContain('hunter2');
     }
   });
 

@@ -8,6 +8,7 @@ import type { TestProject } from 'vitest/node';
 import { tempDirectory } from '../temp-directory.ts';
 import { mongoDbMissing, startMongoDb } from './mongodb.ts';
 import { rabbitMqMissing, startRabbitMq } from './rabbitmq.ts';
+import { s3Missing, startS3 } from './s3.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -25,6 +26,7 @@ interface Kind {
 const kinds: Readonly<Record<string, Kind>> = {
   mongodb: { missing: mongoDbMissing, start: startMongoDb },
   rabbitmq: { missing: rabbitMqMissing, start: () => startRabbitMq() },
+  s3: { missing: s3Missing, start: () => startS3() },
 };
 
 export async function setup(project: TestProject): Promise<() => Promise<void>> {

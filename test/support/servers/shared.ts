@@ -3,6 +3,7 @@ import { request } from 'node:http';
 import { inject } from 'vitest';
 import type { MongoDb } from './mongodb.ts';
 import type { RabbitMq } from './rabbitmq.ts';
+import type { S3 } from './s3.ts';
 
 /** The run's RabbitMQ, or why there is none: then skip with that. Rejects where one should start and does not. */
 export async function sharedRabbitMq(): Promise<RabbitMq | string> {
@@ -18,6 +19,12 @@ export async function sharedRabbitMq(): Promise<RabbitMq | string> {
 export async function sharedMongoDb(): Promise<MongoDb | string> {
   const named = process.env['SPINDLE_TEST_MONGODB_URL'];
   return named ? { url: named } : kept<MongoDb>('mongodb');
+}
+
+/** Likewise a bucket of the run's S3 server. */
+export async function sharedS3(): Promise<S3 | string> {
+  const named = process.env['SPINDLE_TEST_S3_URL'];
+  return named ? { url: named } : kept<S3>('s3');
 }
 
 async function kept<Facts>(name: string): Promise<Facts | string> {
