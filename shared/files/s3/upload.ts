@@ -50,7 +50,7 @@ export function crcOf(bytes: Uint8Array): string {
 }
 
 /** So large that the file has no more parts than the server takes, and the same for every try with the same file. */
-export function partBytesFor(size: number, least = partBytesMin): number {
+function partBytesFor(size: number, least = partBytesMin): number {
   const mebibyte = 1024 * 1024;
   return Math.max(least, Math.ceil(size / (partsMax - 1) / mebibyte) * mebibyte);
 }
