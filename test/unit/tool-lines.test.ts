@@ -81,6 +81,52 @@ describe('the reason of a failure', () => {
       "[MIRROR] good-1-1.noarch.rpm: Downloading successful, but checksum doesn't match. Calculated: b6(sha256)  Expected: 51(sha256) \n(1/2): big-1-1.noarch.rpm                       106 MB/s | 8.0 MB     00:00    \n[FAILED] good-1-1.noarch.rpm: No more mirrors to try - All mirrors were already tried without success\nError: Error downloading packages:\n  good-1-1.noarch: Cannot download, all mirrors were already tried without success",
       "[MIRROR] good-1-1.noarch.rpm: Downloading successful, but checksum doesn't match. Calculated: b6(sha256)  Expected: 51(sha256)",
     ],
+    [
+      'dnf 5 and rpm 6: a %post that fails',
+      '>>> Running %post scriptlet: Package-post-fail-0:1.0-1.x86_64\n>>> Non-critical error in %post scriptlet: Package-post-fail-0:1.0-1.x86_64\n>>> [RPM] lua script failed: [string "%post(Package-post-fail-0:1.0-1.x86_64)"]:1: failing on post scriptlet\nTransaction failed: Rpm transaction failed.',
+      'lua script failed: [string "%post(Package-post-fail-0:1.0-1.x86_64)"]:1: failing on post scriptlet',
+    ],
+    [
+      'dnf 5 and rpm 6: a %post whose program is refused something',
+      '>>> Running %post scriptlet: udisks2-0:2.11.2-1.fc44.x86_64\n>>> Failed to scan devices: Permission denied\n>>> [RPM] %post(udisks2-2.11.2-1.fc44.x86_64) scriptlet failed, exit status 1\nTransaction failed: Rpm transaction failed.',
+      '%post(udisks2-2.11.2-1.fc44.x86_64) scriptlet failed, exit status 1',
+    ],
+    [
+      'dnf 5: a %pre that fails',
+      '>>> Running %pre scriptlet: badpre-0:1-1.noarch\n>>> Error in %pre scriptlet: badpre-0:1-1.noarch\n>>> Scriptlet output:\n>>> no such user\nTransaction failed: Rpm transaction failed.',
+      'Error in %pre scriptlet: badpre-0:1-1.noarch',
+    ],
+    [
+      'dnf 5: two packages with one file',
+      'Running transaction\nTransaction failed: Rpm transaction failed.\n  - file /usr/bin/erb conflicts between attempted installs of ruby4-1-1.noarch and ruby3-1-1.noarch',
+      'file /usr/bin/erb conflicts between attempted installs of ruby4-1-1.noarch and ruby3-1-1.noarch',
+    ],
+    [
+      'dnf 5: a full disk',
+      'Running transaction\nTransaction failed: Rpm transaction failed.\n  - installing package cowsay needs 376KB more space on the / filesystem',
+      'installing package cowsay needs 376KB more space on the / filesystem',
+    ],
+    [
+      'dnf 5: a file that cannot be unpacked',
+      '>>> [RPM] unpacking of archive failed on file /opt/rocm-7.2.4: cpio: mkdir failed - No such file or directory\nTransaction failed: Rpm transaction failed.',
+      'unpacking of archive failed on file /opt/rocm-7.2.4: cpio: mkdir failed - No such file or directory',
+    ],
+    [
+      'dnf 5: an address that has nothing',
+      '>>> Status code: 404 for file:///w/stable/Packages/a/a-1-1.noarch.rpm\n>>> No more mirrors to try - All mirrors were already tried without success\nFailed to download packages',
+      'Status code: 404 for file:///w/stable/Packages/a/a-1-1.noarch.rpm',
+    ],
+    ['dnf 5: only that rpm failed', 'Running transaction\nTransaction failed: Rpm transaction failed.', 'Transaction failed: Rpm transaction failed.'],
+    [
+      'dracut 10x: a module that cannot be installed, not the logger that is always missing',
+      "dracut[E]: No '/dev/log' or 'logger' included for syslog logging\ndracut[E]: Module 'dmsquash-live' cannot be installed.",
+      "dracut[E]: Module 'dmsquash-live' cannot be installed.",
+    ],
+    [
+      'dracut: a kernel module that is not there',
+      "dracut-install: Failed to find module 'pcie_qcom'\ndracut[E]: FAILED:  /usr/lib/dracut/dracut-install -D /var/tmp/dracut.w1jxAo/initramfs -N ^i2o_scsi$ -m gpio_regulator",
+      "dracut-install: Failed to find module 'pcie_qcom'",
+    ],
     ['rpm: a dependency', 'error: Failed dependencies:\n\t/bin/sh is needed by shpost-1-1.noarch', '/bin/sh is needed by shpost-1-1.noarch'],
     [
       'rpm: a file that cannot be written',

@@ -51,18 +51,21 @@ export function tellsFailedWrite(line: string): boolean {
   return /cpio: (?:write|open|mkdir|link|symlink|close) failed|[Ww]rite (?:error|failed)|[Ff]ailed to write|short write|[Cc]ould not write/.test(line);
 }
 
-/** Scriptlets whose failure rpm only warns of: the package is installed, and dnf ends well. */
+/** How dnf 5 marks messages between its progress, those of rpm among them. */
+const mark = /^>>> (?:\[RPM\] )?|^\[RPM\] /;
+
+/** Scriptlets whose failure rpm only warns of: the package is installed, and dnf ends well. From rpm 6 on dnf 5 fails afterwards, and says that rpm did. */
 const lateScriptlet = /%(?:post|posttrans|trigger\w*|filetrigger\w*|transfiletrigger\w*)\(|^Error in (?:POST\w*|\w*TRIGGER\w*) scriptlet/;
 
 /**
  * What the tools say when they refuse: the nearer to the cause, the earlier. Of a scriptlet that failed, rpm and dnf tell three times, each time less; of a missing package dnf
  * tells once for each and then of all.
  */
-const causes: readonly RegExp[] = [
+const causesOfPackagesAndImages: readonly RegExp[] = [
   fullDisk,
   // rpm's scriptlets; those that rpm passes over come last but one.
   /^error: lua script failed: |%\w+\(\S+\) scriptlet failed/,
-  /^Error in \w+ scriptlet in rpm package/,
+  /^Error in (?:\w+ scriptlet in rpm package|%\w+ scriptlet: )/,
   // Solving
   /Unable to find a match: /,
   /No match for (?:argument|group)/,
@@ -70,14 +73,15 @@ const causes: readonly RegExp[] = [
   /package .+ conflicts with .+ provided by|is filtered out by|cannot install both/,
   /^\s+\S+ is needed by \S+$/,
   // Files and content of packages
-  /^\s*file .+ conflicts (?:between attempted installs of|with file from package)/,
+  /^\s*(?:- )?file .+ conflicts (?:between attempted installs of|with file from package)/,
   /unpacking of archive failed|Error unpacking rpm package|cpio: \w+ failed/,
   /: (?:hdr|sigh?) (?:blob|load)\S*: BAD|does not verify|digests? (?:SIGNATURES )?(?:NOT OK|BAD)|Public key for .+ is not installed|GPG check FAILED/,
   // Fetching
-  /^\s*- Curl error \(\d+\): |Downloading successful, but checksum doesn't match|^\[FAILED\] /,
+  /^\s*(?:- |Librepo error: )?(?:Curl error \(\d+\): |Status code: \d+ for )|Downloading successful, but checksum doesn't match|^\[FAILED\] /,
   /Failed to download metadata for repo|Cannot download, all mirrors/,
   // The initramfs
-  /^dracut-install: ERROR: |^dracut: FAILED: |^dracut\[[EF]\]/,
+  // That there is no logger it says at the same level in every chroot.
+  /^dracut-install: (?:ERROR: |Failed to find module )|^dracut: FAILED: |^dracut\[[EF]\]: (?!No '\/dev\/log')/,
   /^dracut: (?:dracut module '.+' cannot be found or installed|Cannot |Can't |Creation of .+ failed|Will not override|No '.+' found|.+ cannot be (?:found|called))/,
   // Images
   /^Cannot stat source (?:directory|file) |^mksquashfs: .+ (?:is not supported|not found|failed)|^Could not (?:create|open) .+ because/,
@@ -86,7 +90,9 @@ const causes: readonly RegExp[] = [
   /^grub2?-\w+: error: |^unknown target format/,
   /^(?:mkfs\.\w+|mke2fs|mcopy|mmd|mformat|mount|umount|losetup|chroot|cp|mv|install|createrepo_c|useradd|passwd|systemd-firstboot|setfiles|fallocate|truncate): /,
   /^Can't open .+: |^C_CREATEREPOLIB: Critical: /,
-  // Any program
+];
+/** Words that any program may have. */
+const causesOfAnyProgram: readonly RegExp[] = [
   /failed to run command|: (?:command )?not found$/,
   /Cannot allocate memory|Out of memory|^Killed$/,
   /Permission denied|Operation not permitted|Read-only file system|Input\/output error/,
@@ -94,14 +100,18 @@ const causes: readonly RegExp[] = [
   /^\s*Problem(?: \d+)?: /,
   /^(?:Error|error|ERROR|FATAL|CRITICAL): ./,
 ];
+const causes = [...causesOfPackagesAndImages, ...causesOfAnyProgram];
 /** Said of what was passed over; the cause only where nothing else is told. */
 const passedOver = causes.length;
 const nothing = passedOver + 1;
 
-function rankOf(line: string): number {
-  if (lateScriptlet.test(line) && /scriptlet|lua script failed/.test(line)) return passedOver;
+const transactionFailed = /^Transaction failed: Rpm transaction failed\./;
+
+function rankOf(marked: string, isLateFatal = false): number {
+  const line = marked.replace(mark, '');
+  if (lateScriptlet.test(line) && /scriptlet|lua script failed/.test(line)) return isLateFatal ? causesOfPackagesAndImages.length - 0.5 : passedOver;
   // What follows from a failure, in words that look like one.
-  if (/^(?:Error|error): (?:Transaction failed|.+: install failed)$/.test(line)) return passedOver;
+  if (transactionFailed.test(line) || /^(?:Error|error): (?:Transaction failed|.+: install failed)$/.test(line)) return passedOver;
   const rank = causes.findIndex((pattern) => pattern.test(line));
   return rank === -1 ? nothing : rank;
 }
@@ -117,7 +127,8 @@ const lengthMax = 1000;
 /** `lines`: of the step that failed, without what its engine puts before them. Of several causes of the same kind the first is the reason. */
 export function relevantToolLines(lines: readonly string[]): RelevantLines {
   const spoken = lines.map((line) => line.trimEnd()).filter((line) => line.trim() !== '');
-  const told = spoken.map((line) => ({ line, rank: rankOf(line) })).filter(({ rank }) => rank < nothing);
+  const isLateFatal = spoken.some((line) => transactionFailed.test(line));
+  const told = spoken.map((line) => ({ line, rank: rankOf(line, isLateFatal) })).filter(({ rank }) => rank < nothing);
   const cause = told.reduce<(typeof told)[number] | undefined>((best, each) => (best === undefined || each.rank < best.rank ? each : best), undefined);
   const kept = told.length > 0 ? told.map(({ line }) => line) : spoken;
   const shown = kept.slice(-linesMax);
@@ -132,6 +143,7 @@ export function relevantToolLines(lines: readonly string[]): RelevantLines {
 function withoutLevel(line: string): string {
   return line
     .trim()
+    .replace(mark, '')
     .replace(/^(?:Error|error|ERROR|FATAL ERROR|FATAL|CRITICAL): /, '')
     .replace(/^(?:xorriso|libisofs|libburn) ?: [A-Z]+ : /, '')
     .replace(/^- /, '');
