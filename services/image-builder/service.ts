@@ -108,7 +108,13 @@ export function imageBuilder({ engines = [kiwi] }: ImageBuilderOptions = {}) {
         // What makes an image and what looks into one handle strangers' content: they see nothing of the service's own.
         const inside = { ...context, programs: inSandbox(context.programs, { directory: workspace.path, readOnly: trees }) };
         const image = await makeImage(engine, recipe, workspace, resolution, inside);
-        const { contents, comparison } = await checkImage(image, workspace, { resolution, repositories }, inside);
+        // Digested beside reading it back, which leaves a processor to it; of an image that is refused nobody wants the digest.
+        const refused = new AbortController();
+        const checked = checkImage(image, workspace, { resolution, repositories }, inside).catch((error: unknown) => {
+          refused.abort(error);
+          throw error;
+        });
+        const [{ contents, comparison }] = await both(checked, workspace.digest(image, AbortSignal.any([context.signal, refused.signal])));
         const name = `${request.label}-${resolution.release}-${resolution.arch}.iso`;
         phase('storing the image');
         const imageRef = await workspace.store(image, context.signal);

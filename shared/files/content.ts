@@ -15,15 +15,25 @@ export async function storeContent(files: Files, content: string | Uint8Array): 
 
 /** Stores a local file under its digest. The file must not change afterwards: it may become the stored one. */
 export async function storeLocalFile(files: Files, path: string, signal?: AbortSignal): Promise<FileRef> {
+  const ref = await digestLocalFile(path, signal);
+  await storeDigested(files, path, ref, signal);
+  return ref;
+}
+
+/** As storeLocalFile, for a file whose digest is known. */
+export async function storeDigested(files: Files, path: string, { sha256 }: FileRef, signal?: AbortSignal): Promise<void> {
+  await files.put(contentKey(sha256), { path }, { ifAbsent: true, ...(signal ? { signal } : {}) });
+}
+
+/** What a local file would be stored as. */
+export async function digestLocalFile(path: string, signal?: AbortSignal): Promise<FileRef> {
   const hash = createHash('sha256');
   let size = 0;
   for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, ...(signal ? { signal } : {}) })) {
     hash.update(chunk as Buffer);
     size += (chunk as Buffer).byteLength;
   }
-  const sha256 = hash.digest('hex');
-  await files.put(contentKey(sha256), { path }, { ifAbsent: true, ...(signal ? { signal } : {}) });
-  return { sha256, size };
+  return { sha256: hash.digest('hex'), size };
 }
 
 /** Reads a stored file whole, up to `bytesMax`; rejects with FILE_MISSING, FILE_TOO_LARGE or, where its bytes are not what its name says, FILE_CORRUPT. */

@@ -4,8 +4,8 @@ import { constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, mkdtemp, open, readdir, readFile, realpath, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
-import { storeLocalFile } from '../files/content.ts';
-import { contentKey } from '../files/content-ref.ts';
+import { digestLocalFile, storeDigested, storeLocalFile } from '../files/content.ts';
+import { contentKey, type FileRef } from '../files/content-ref.ts';
 import { refuseFullDisk } from '../files/disk-full.ts';
 import type { Files } from '../files/files.ts';
 import { mountPoints } from '../programs/proc-files.ts';
@@ -108,6 +108,15 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
       return await handle.readFile();
     });
 
+  /** Of digested files, by path. */
+  const digests = new Map<string, { readonly fingerprint: string; readonly ref: FileRef }>();
+  /** Nobody but the kernel sets a file's ctime: whatever is written shows in it. */
+  const fingerprintOf = async (relative: string): Promise<string> => {
+    const stats = await lstat(await inside(relative), { bigint: true }).catch(ignoreMissing);
+    if (!stats?.isFile()) throw missing(relative);
+    return `${stats.dev}-${stats.ino}-${stats.size}-${stats.mtimeNs}-${stats.ctimeNs}`;
+  };
+
   return {
     path: root,
     write: async (relative, content) => writeFile(await room(relative), content).catch(full),
@@ -150,9 +159,22 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
         throw new SpindleError('FILE_CORRUPT', `stored file sha256:${ref.sha256} has ${stats.size} bytes instead of ${ref.size}`);
       }
     },
+    digest: async (relative, signal) => {
+      const before = await fingerprintOf(relative);
+      const path = await inside(relative);
+      const [hashed, flushed] = await Promise.allSettled([digestLocalFile(path, signal), flush(path)]);
+      if (hashed.status === 'rejected') throw hashed.reason;
+      // Storing it makes it durable in any case, and says why that cannot be.
+      if (flushed.status === 'fulfilled') digests.set(path, { fingerprint: before, ref: hashed.value });
+      return hashed.value;
+    },
     store: async (relative, signal) => {
-      if (!(await look(relative))) throw missing(relative);
-      return storeLocalFile(files, await inside(relative), signal);
+      const fingerprint = await fingerprintOf(relative);
+      const path = await inside(relative);
+      const known = digests.get(path);
+      if (known?.fingerprint !== fingerprint) return storeLocalFile(files, path, signal);
+      await storeDigested(files, path, known.ref, signal);
+      return known.ref;
     },
     freeBytes: async () => {
       const { bavail, bsize, files: names, ffree } = await statfs(root);
@@ -164,6 +186,15 @@ function localWorkspace(root: string, files: Files, dispose: () => Promise<void>
       return disposed;
     },
   };
+}
+
+async function flush(path: string): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    await handle.datasync();
+  } finally {
+    await handle.close();
+  }
 }
 
 function ignoreMissing(error: NodeJS.ErrnoException): undefined {

@@ -1,4 +1,5 @@
 /** The workspace port in memory: the same promises without a disk, and every path the same in every run. For the simulation, benches and tests. */
+import { createHash } from 'node:crypto';
 import { SpindleError } from '../build/failure.ts';
 import { readContent, storeContent } from '../files/content.ts';
 import type { Files } from '../files/files.ts';
@@ -112,6 +113,11 @@ function memoryWorkspace(path: string, held: Map<string, Uint8Array>, files: Fil
       const name = inside(relative);
       const bytes = await readContent(files, ref);
       held.set(name, bytes);
+    },
+    digest: async (relative, signal) => {
+      signal?.throwIfAborted();
+      const bytes = get(relative);
+      return { sha256: createHash('sha256').update(bytes).digest('hex'), size: bytes.length };
     },
     store: async (relative, signal) => {
       signal?.throwIfAborted();

@@ -21,6 +21,11 @@ export interface Workspace {
   remove(relative: string): Promise<void>;
   /** Puts a stored file here, by hard link where possible: it must not be written to. */
   place(ref: FileRef, relative: string): Promise<void>;
+  /**
+   * What a file of this workspace would be stored as. Its bytes go to the disk meanwhile: `store` of the unchanged file has little left to do. For large files, beside other work that
+   * only reads them.
+   */
+  digest(relative: string, signal?: AbortSignal): Promise<FileRef>;
   /** Stores a file of this workspace by its content. It must not be written to afterwards. */
   store(relative: string, signal?: AbortSignal): Promise<FileRef>;
   /** Bytes that can still be written on the file system of this directory; 0 where it has no room for another file's name. */

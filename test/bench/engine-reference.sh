@@ -8,6 +8,9 @@ set -euo pipefail
 cd "$WORK"
 export LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
+startedAt=$(date +%s%3N)
+told() { echo "$1 $(($(date +%s%3N) - startedAt))"; }
+
 isolated() {
   exec unshare --mount --pid --ipc --fork --mount-proc --kill-child --net -- timeout --foreground 0 "$@"
 }
@@ -26,8 +29,10 @@ case $ENGINE in
     ;;
 esac
 
+told "$ENGINE"
 iso=$(echo "$WORK"/output/*.iso)
 (isolated implantisomd5 "$iso") > /dev/null
+told implantisomd5
 (isolated checkisomd5 "$iso") > /dev/null 2>&1 &
 check=$!
 mkdir inspection
@@ -43,7 +48,10 @@ if [ -f tree/LiveOS/rootfs.img ]; then
   done
 fi
 (isolated rpm --dbpath "$PWD/$database/usr/lib/sysimage/rpm" -qa --qf '%{NAME}\t%{EPOCHNUM}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\n') > "$WORK/installed"
+told rpm
 wait "$check"
+told checkisomd5
 cd "$WORK"
 grep --quiet '^hello.*1\.1' installed
 sha256sum --tag "$iso" > CHECKSUM
+told sha256sum

@@ -6,7 +6,8 @@ import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { until } from '../support/until.ts';
-import { compare, print } from './figure.ts';
+import { compare, note, print } from './figure.ts';
+import { stretches, sumMs } from './recorded-programs.ts';
 import { startWarmService, type WarmService } from './warm-service.ts';
 
 const rounds = 5;
@@ -34,12 +35,10 @@ export async function engineBench(engine: LiveEngine): Promise<void> {
     const figure = await compare(rounds, {
       ours: async () => {
         await sync();
-        return stageSeconds(service, await service.submit({ engine, bootTest: false, reuse: false }));
+        service.recorded.forget();
+        return stageSeconds(service, await service.submit({ engine, bootTest: false, reuse: false }), `engine-${engine}`);
       },
-      reference: async () => {
-        await sync();
-        return runScript(engine, directory);
-      },
+      reference: () => runScript(engine, directory),
     });
     print(`engine-${engine}`, 's', figure);
   } finally {
@@ -54,13 +53,20 @@ async function copyRepositories(engine: LiveEngine, { recorded }: WarmService, d
 }
 
 /** How long the build was `building`. */
-async function stageSeconds(service: WarmService, id: string): Promise<number> {
+async function stageSeconds(service: WarmService, id: string, bench?: string): Promise<number> {
   const { state, failure, timeline } = await service.ended(id);
   if (state !== 'finished') throw new Error(`the build ended as ${state}: ${JSON.stringify(failure)}`);
   const at = timeline.findIndex((each) => each.state === 'building');
   const [from, to] = [timeline[at], timeline[at + 1]];
   if (!from || !to) throw new Error(`the build's timeline names no stage that made the image: ${JSON.stringify(timeline)}`);
-  return (Date.parse(to.at) - Date.parse(from.at)) / 1000;
+  const [startedAt, endedAt] = [Date.parse(from.at), Date.parse(to.at)];
+  if (bench !== undefined) {
+    const { timeOrigin } = performance;
+    const parts = stretches(service.recorded.runs, startedAt - timeOrigin, endedAt - timeOrigin);
+    const described = parts.map(({ programs, isGap, ms }) => (isGap ? ms.toFixed(0) : `[${programs.join(' ')} ${ms.toFixed(0)}]`));
+    note(`${bench}: ours ${endedAt - startedAt} ms, ${sumMs(parts, true).toFixed(0)} of them with no program running: ${described.join(' ')}`);
+  }
+  return (endedAt - startedAt) / 1000;
 }
 
 /** Neither side has writes of the other's still under way. */
@@ -73,10 +79,18 @@ async function runScript(engine: LiveEngine, directory: string): Promise<number>
   await rm(work, { recursive: true, force: true });
   await mkdir(work);
   await cp(join(directory, 'repositories'), join(work, 'repositories'), { recursive: true });
+  // Else the tools' own syncs would wait for what was copied just now; ours are links.
+  await sync();
   const environment = { ENGINE: engine, WORK: work, RECIPE: join(directory, recipes[engine].artifact) };
   const startedAt = performance.now();
-  const code = await ended(spawn(script, { env: environment, stdio: ['ignore', 'ignore', 'inherit'], timeout: scriptMsMax, killSignal: 'SIGTERM' }));
+  const child = spawn(script, { env: environment, stdio: ['ignore', 'pipe', 'inherit'], timeout: scriptMsMax, killSignal: 'SIGTERM' });
+  let steps = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    steps += chunk.toString();
+  });
+  const code = await ended(child);
   const seconds = (performance.now() - startedAt) / 1000;
+  note(`engine-${engine}: reference ${(seconds * 1000).toFixed(0)} ms, ends: ${steps.trim().replaceAll('\n', ' · ')}`);
   if (code !== 0) throw new Error(`the reference ended with ${code}`);
   await rm(work, { recursive: true });
   return seconds;

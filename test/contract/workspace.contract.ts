@@ -104,6 +104,23 @@ export function workspaceContract(name: string, make: () => Promise<WorkspaceUnd
       expect(await readContentText(made.files, ref)).toBe('stored before');
     });
 
+    it('digests a file before it is stored, and again where it was changed since', async () => {
+      const workspace = await made.workspaces.create('digested');
+      await workspace.write('mine', 'first');
+      const ref = await workspace.digest('mine');
+      expect(await workspace.store('mine')).toEqual(ref);
+      expect(await readContentText(made.files, ref)).toBe('first');
+      await workspace.write('other', 'second');
+      const before = await workspace.digest('other');
+      await workspace.write('other', 'third!');
+      const after = await workspace.store('other');
+      expect(after.sha256).not.toBe(before.sha256);
+      expect(await readContentText(made.files, after)).toBe('third!');
+      await expect(workspace.digest('none')).rejects.toMatchObject({ code: 'FILE_MISSING' });
+      await expect(workspace.digest('../up')).rejects.toMatchObject({ code: 'PATH_REFUSED' });
+      await expect(workspace.digest('mine', AbortSignal.abort(new Error('canceled')))).rejects.toThrow();
+    });
+
     it('says which stored file or own file is not there', async () => {
       const workspace = await made.workspaces.create('missing');
       await expect(workspace.place({ sha256: 'a'.repeat(64), size: 1 }, 'x')).rejects.toMatchObject({ code: 'FILE_MISSING' });

@@ -1,8 +1,5 @@
 /** What engines leave and how they end, with real processes and files: each wrong output and each trouble is a failure of its own, at once, and whose it is. */
-import { spawnSync } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { kiwi } from '../../services/image-builder/engines/kiwi.ts';
 import { lorax } from '../../services/image-builder/engines/lorax.ts';
 import { failureKinds } from '../../shared/build/failure.ts';
@@ -10,6 +7,7 @@ import { type Nevra, parseNevra } from '../../shared/fedora/nvr.ts';
 import { builtRpm } from '../support/built-rpm.ts';
 import { type ImageStage, runImageStage } from '../support/image-stage.ts';
 import { repositoriesOf, resolutionOf, resolvedRpm } from '../support/resolutions.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { testDirectory } from '../support/temp-directory.ts';
 
 const hello = resolutionOf(['bash-5.2-1.x86_64'], ['hello-1.1-1.noarch']);
@@ -123,28 +121,16 @@ test('a tool that another file is missing to is not gone', async () => {
   expect(emitted).toMatchObject({ data: { failure: { code: 'ENGINE_FAILED' } } });
 });
 
-/** A file system of so many MiB, unmounted after the test. Undefined where none can be mounted. */
-async function smallDisk(mebibytes: number): Promise<string | undefined> {
-  const path = join(await testDirectory(), 'small');
-  await mkdir(path);
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m`, 'tmpfs', path]).status !== 0) return undefined;
-  onTestFinished(() => {
-    expect(spawnSync('umount', ['--lazy', path]).status).toBe(0);
-  });
-  return path;
-}
-
 /** rpm as the engines run it, on the build's own repositories. */
 const realRpm = (size: string) =>
   `mkdir -p root; rpm --root "$PWD/root" --dbpath /usr/lib/sysimage/rpm --nodeps --noscripts ${size} -i repositories/stable/Packages/*.rpm; exit $?`;
 
-test.each<[string, string, RegExp]>([
+test.for<[string, string, RegExp]>([
   ['rpm itself, which takes its file away again', realRpm('--ignoresize'), /It said: .*cpio: write failed/],
   ['rpm before it begins', realRpm(''), /It said: .*needs \d+MB more space on the/],
   ['a program whose status says nothing', 'dd if=/dev/zero of=big bs=64k 2> /dev/null; exit 1', /It said: it printed nothing/],
-])('a disk that is full is the operator’s, and tried again: met by %s', async (_, script, said) => {
-  const disk = await smallDisk(80);
-  if (disk === undefined) return expect(process.getuid?.(), 'mounting a tmpfs needs root').not.toBe(0);
+])('a disk that is full is the operator’s, and tried again: met by %s', async ([, script, said], { skip }) => {
+  const disk = await smallDisk('80m', skip);
   const { rpm } = await builtRpm({ name: 'big', version: '1', arch: 'noarch', zeroBytes: 90 * 2 ** 20 });
   const big = resolvedRpm(parseNevra('big-1-1.noarch') as Nevra, rpm, { installedSize: 90 * 2 ** 20 });
   const resolution = { ...hello, packages: [big], requested: [], installedBytes: 90 * 2 ** 20 };
@@ -152,7 +138,7 @@ test.each<[string, string, RegExp]>([
     version: 1 as const,
     repositories: [{ id: 'stable' as const, files: [{ path: 'Packages/big-1-1.noarch.rpm', sha256: big.sha256, size: big.size }] }],
   };
-  const failed = made({ directory: disk, resolution, repositories: { set, contents: [rpm] }, tools: { lorax: script } });
+  const failed = made({ directory: disk.path, resolution, repositories: { set, contents: [rpm] }, tools: { lorax: script } });
   await expect(failed).rejects.toMatchObject({ code: 'DISK_FULL', message: expect.stringMatching(said) });
   await expect(failed).rejects.toMatchObject({ message: expect.stringMatching(/no space was left for the image \(\d+ MiB are free\)/) });
   expect(failureKinds.DISK_FULL).toMatchObject({ fault: 'operator', retry: 'local' });
