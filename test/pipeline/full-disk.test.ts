@@ -25,6 +25,7 @@ test('publishing an image on a full disk announces nothing, and goes on when the
     workspace: () => Promise.reject(new Error('the uploader needs no workspace')),
     log: () => {},
     progress: () => {},
+    phase: () => () => {},
   };
   const publish = async () => {
     const data = { image: image.name, verdict: 'booted', reason: 'It said so.', artifacts: [image] };

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync } from 'node:zlib';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { failureKinds } from '../../shared/build/failure.ts';
 import { parseNevra, rpmFileName } from '../../shared/fedora/nvr.ts';
 import { contentKey } from '../../shared/files/content-ref.ts';
 import type { RepositorySet, ResolvedPackage } from '../../shared/resolution/resolution.ts';
@@ -169,6 +170,30 @@ describe('known packages', () => {
     const fresh = await stranger.run(all.map((rpm) => ({ ...rpm, urls: [`${stranger.server.base}/${rpmFileName(rpm)}`] })));
     expect(repomdOf(reused)).toEqual(repomdOf(fresh));
     await expectWhole(world, reused);
+  });
+});
+
+describe('a mirror that vanishes after the packages were resolved', () => {
+  const unreachable = { code: 'PACKAGE_UNREACHABLE', message: expect.stringContaining('more-1-1.noarch.rpm') };
+
+  test('half way, is another host’s trouble, leaves no repository, and what was fetched is not fetched again', async () => {
+    const world = await forTest();
+    const all = [published(world, 'hello-1-1.noarch'), published(world, 'more-1-1.noarch')];
+    world.server.failures.set('/more', 404);
+    await expect(world.run(all)).rejects.toMatchObject(unreachable);
+    expect(failureKinds.PACKAGE_UNREACHABLE).toMatchObject({ fault: 'operator', retry: 'remote' });
+    expect(await trees(world)).toEqual([]);
+    world.server.failures.clear();
+    await expectWhole(world, await world.run(all));
+    expect(world.server.asked.filter((path) => path.startsWith('/hello'))).toHaveLength(1);
+  });
+
+  test('with its host, likewise', async () => {
+    const world = await forTest();
+    const more = published(world, 'more-1-1.noarch');
+    await world.server.close();
+    await expect(world.run([more])).rejects.toMatchObject(unreachable);
+    expect(await trees(world)).toEqual([]);
   });
 });
 

@@ -12,12 +12,15 @@ export interface BuiltPackage {
   /** `1` where left out. */
   readonly release?: string;
   readonly requires?: readonly string[];
+  readonly provides?: readonly string[];
   /** What its one file holds; different texts make different files of one NEVRA. */
   readonly content?: string;
   /** A second file of so many zeros: it takes this room where it is installed, and next to none in the package. */
   readonly zeroBytes?: number;
   /** Shell commands that run once it is installed. */
   readonly post?: string;
+  /** Sections of the spec, such as `%pre -p <lua>` with what follows. */
+  readonly scriptlets?: string;
 }
 
 /** The file of a package, and that of its source. */
@@ -27,9 +30,11 @@ export async function builtRpm({
   release = '1',
   arch,
   requires = [],
+  provides = [],
   content = 'hello',
   zeroBytes = 0,
   post,
+  scriptlets = '',
 }: BuiltPackage): Promise<{ readonly rpm: Buffer; readonly source: Buffer }> {
   const directory = await tempDirectory();
   try {
@@ -43,6 +48,7 @@ export async function builtRpm({
       'License: MIT',
       ...(arch === 'noarch' ? ['BuildArch: noarch'] : []),
       ...requires.map((each) => `Requires: ${each}`),
+      ...provides.map((each) => `Provides: ${each}`),
       '%description',
       'Says hello.',
       '%install',
@@ -50,6 +56,7 @@ export async function builtRpm({
       `echo '${content}' > %{buildroot}/usr/share/${name}/text`,
       `truncate -s ${zeroBytes} %{buildroot}/usr/share/${name}/zeros`,
       ...(post === undefined ? [] : ['%post', post]),
+      scriptlets,
       '%files',
       `/usr/share/${name}/text`,
       `/usr/share/${name}/zeros`,

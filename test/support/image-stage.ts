@@ -1,4 +1,5 @@
 /** The image-builder's stage on this machine's own tools and file system, some tools replaced by scripts: what becomes of whatever an engine does and leaves. */
+import { createHash } from 'node:crypto';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ImageEngine } from '../../services/image-builder/engines/engine.ts';
@@ -28,6 +29,11 @@ export interface ImageStage {
   readonly request?: object;
   /** Over the simulated release, under the resolution's id. */
   readonly release?: Partial<Release>;
+}
+
+/** As a repository lists it. */
+export function storedFileOf(path: string, bytes: Uint8Array): { readonly path: string; readonly sha256: string; readonly size: number } {
+  return { path, sha256: createHash('sha256').update(bytes).digest('hex'), size: bytes.length };
 }
 
 /** Resolves with the event, or rejects as the stage does. The workspace is gone afterwards. */

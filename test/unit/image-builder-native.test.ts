@@ -20,6 +20,11 @@ it('knows scriptlets that rpm passes over from those that it stops at', () => {
     scriptlet: 'posttrans',
     nevra: 'bad-posttrans-1-1.noarch',
   });
+  expect(passedOverScriptlet('error: lua script failed: [string "%post(bad-lua-1-1.noarch)"]:1: no such luck')).toEqual({
+    scriptlet: 'post',
+    nevra: 'bad-lua-1-1.noarch',
+  });
+  expect(passedOverScriptlet('error: lua script failed: [string "%prein(bad-lua-1-1.noarch)"]:1: no such luck')).toBeUndefined();
   expect(passedOverScriptlet('error: %prein(bad-pre-1-1.noarch) scriptlet failed, exit status 3')).toBeUndefined();
   expect(passedOverScriptlet('Error in POSTIN scriptlet in rpm package bad-post')).toBeUndefined();
 });

@@ -149,10 +149,13 @@ function withoutLevel(line: string): string {
     .replace(/^- /, '');
 }
 
-const warned = /(?:^|\s)%(post|posttrans|\w*triggerin|\w*triggerun|\w*triggerpostun)\((\S+?)\) scriptlet failed, (?:exit status|signal) \d+/;
+const lateName = String.raw`%(post|posttrans|\w*triggerin|\w*triggerun|\w*triggerpostun)\((\S+?)\)`;
+const warned = new RegExp(String.raw`(?:^|\s)${lateName} scriptlet failed, (?:exit status|signal) \d+`);
+/** Of a script in Lua rpm says that it failed, and no word of going on. */
+const failedInLua = new RegExp(String.raw`error: lua script failed: \[string "${lateName}"\]`);
 
 /** The scriptlet that a line says has failed although its package is installed and rpm goes on. `nevra`: as rpm names a package, without an epoch. */
 export function passedOverScriptlet(line: string): { readonly scriptlet: string; readonly nevra: string } | undefined {
-  const [, scriptlet, nevra] = warned.exec(line) ?? [];
+  const [, scriptlet, nevra] = warned.exec(line) ?? failedInLua.exec(line) ?? [];
   return scriptlet !== undefined && nevra !== undefined ? { scriptlet, nevra } : undefined;
 }
