@@ -31,10 +31,10 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 mkdir -p /dev/shm /dev/pts; mount -t devpts pts /dev/pts; ip link set lo up
 mount -t cgroup2 none /sys/fs/cgroup
-node /work/test/support/guest-main.js
+node /srv/test/support/guest-main.js
 echo '+memory +pids' > /sys/fs/cgroup/cgroup.subtree_control
 mkdir /sys/fs/cgroup/spindle.service
-sh -c 'echo $$ > /sys/fs/cgroup/spindle.service/cgroup.procs; exec node /work/test/support/guest-main.js /spindle.service'
+sh -c 'echo $$ > /sys/fs/cgroup/spindle.service/cgroup.procs; exec node /srv/test/support/guest-main.js /spindle.service'
 poweroff -f
 `;
 
@@ -78,7 +78,7 @@ async function kernelInto(directory: string): Promise<string> {
 test('a service at the top of the hierarchy, and one in a group of its own, bound their programs, sweep and leave nothing', { timeout: 300_000 }, async () => {
   const directory = await testDirectory();
   const [guest, medium, unpacked] = ['guest', 'medium', 'kernel'].map((name) => join(directory, name)) as [string, string, string];
-  for (const name of ['usr/bin', 'tmp', 'var/tmp', 'proc', 'sys', 'dev', 'run', 'root', 'home', 'etc', 'work'])
+  for (const name of ['usr/bin', 'tmp', 'var/tmp', 'proc', 'sys', 'dev', 'run', 'root', 'home', 'etc', 'srv'])
     await mkdir(join(guest, name), { recursive: true });
   for (const name of ['bin', 'new']) await mkdir(join(medium, name), { recursive: true });
   await mkdir(unpacked);
@@ -86,7 +86,7 @@ test('a service at the top of the hierarchy, and one in a group of its own, boun
   for (const name of tools) await copyProgram(await findProgram(name, process.env.PATH ?? ''), name, guest);
   await copyProgram(process.execPath, 'node', guest);
   for (const name of applets) await symlink('busybox', join(guest, 'usr/bin', name));
-  await copyCode(join(guest, 'work'));
+  await copyCode(join(guest, 'srv'));
   await writeFile(join(guest, 'start'), start, { mode: 0o755 });
   await copy(join(guest, 'usr/bin/busybox'), join(medium, 'bin/busybox'));
   await run('tar', ['-C', guest, '-cf', join(medium, 'root.tar'), '.']);

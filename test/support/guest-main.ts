@@ -7,7 +7,7 @@ import { spawnedPrograms } from '../../shared/programs/spawned.ts';
 const hierarchy = '/sys/fs/cgroup';
 const MiB = 2 ** 20;
 const [base = ''] = process.argv.slice(2);
-const directory = '/work/build';
+const directory = '/srv/build';
 const tell = (what: string, said: unknown) => console.log(`GUEST ${JSON.stringify({ base, what, said })}`);
 
 const programs = spawnedPrograms({
