@@ -92,7 +92,7 @@ export function rabbitMqBus(options: RabbitMqBusOptions): Bus {
   };
 
   const publisher = confirmedPublisher({ link: publishing, clock, prepare: declareAgain });
-  const broadcasts = brokerBroadcasts({ publishing, consuming, prepare: declareAgain });
+  const broadcasts = brokerBroadcasts({ publishing, consuming, clock });
 
   /** Whoever bound everything would make the broker accept what no stage reads. */
   const lookForCatchAll = async (): Promise<void> => {

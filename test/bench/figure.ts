@@ -42,6 +42,8 @@ function spreadOf(values: readonly number[]): number {
 /** What each figure must reach: undefined where it does, else what was wanted. */
 const targets: Readonly<Record<string, (figure: Figure) => string | undefined>> = {
   'pipeline-embedded': ({ ours }) => (ours >= 500 ? undefined : 'at least 500 builds a second'),
+  'pipeline-rabbitmq': ({ ours, reference }) => (ours / reference >= 0.3 ? undefined : 'a ratio of at least 0.3'),
+  'idle-latency-rabbitmq': ({ ours, reference }) => (ours / reference <= 3 ? undefined : 'a ratio of at most 3'),
   'start-latency': ({ ours }) => (ours <= 50 ? undefined : 'at most 50 ms'),
   'resolve-warm': ({ ours, reference }) => (ours <= 300 && ours / reference <= 1.5 ? undefined : 'at most 300 ms and a ratio of at most 1.5'),
   'resolve-cold': ({ ours, reference }) => (ours / reference <= 1.3 ? undefined : 'a ratio of at most 1.3'),

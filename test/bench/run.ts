@@ -3,8 +3,10 @@ import { loadavg } from 'node:os';
 import { download } from './download.ts';
 import { engineBench } from './engines.ts';
 import { note } from './figure.ts';
+import { idleLatencyRabbitMq } from './idle-latency-rabbitmq.ts';
 import { overhead } from './overhead.ts';
 import { pipelineEmbedded } from './pipeline-embedded.ts';
+import { pipelineRabbitMq } from './pipeline-rabbitmq.ts';
 import { packageSearch, resolveCold, resolveWarm } from './resolver.ts';
 import { sideRepoBench } from './side-repo.ts';
 import { smokeLive, twoBuilds } from './smoke-live.ts';
@@ -12,6 +14,8 @@ import { startLatency } from './start-latency.ts';
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
   'pipeline-embedded': pipelineEmbedded,
+  'pipeline-rabbitmq': pipelineRabbitMq,
+  'idle-latency-rabbitmq': idleLatencyRabbitMq,
   'start-latency': startLatency,
   overhead,
   'smoke-live': smokeLive,

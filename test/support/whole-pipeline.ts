@@ -58,6 +58,8 @@ export interface WholePipelineOptions {
   readonly handlers: Handlers;
   readonly slots: number;
   readonly inFlightMax: number;
+  /** Told of each program as it starts. */
+  readonly onProgram?: (command: string) => void;
   /** Runs before a stage answers. */
   readonly before?: (stage: string, context: StageContext) => Promise<void>;
 }
@@ -85,7 +87,7 @@ export async function startWholePipeline(options: WholePipelineOptions): Promise
   const disk = memoryDisk(workspaces);
   fileSystem.disk = disk;
   const builds = await store.collection(buildCollection);
-  const programs = instantPrograms({ ...simulatedRpmTools(workspaces), ...simulatedImageTools(workspaces) });
+  const programs = instantPrograms({ ...simulatedRpmTools(workspaces), ...simulatedImageTools(workspaces) }, options.onProgram);
   const egress = simulatedEgress({ routes: simulatedRoutes, clock, write: disk.write, read: disk.read, remove: disk.remove });
   const downloads = rpmDownloads({ egress, clock, partials: disk.partialFiles('/downloads', clock), target: contentTarget(files) });
   const runtime = {
@@ -212,8 +214,9 @@ const answers: Readonly<Record<string, readonly AnyEmitted[]>> = {
 };
 
 /** Tools that take no time at all: not even a timer or a signal of their own. */
-function instantPrograms(tools: Readonly<Record<string, SimulatedProgram>>): Programs {
+function instantPrograms(tools: Readonly<Record<string, SimulatedProgram>>, onProgram: (command: string) => void = () => {}): Programs {
   const run: Programs['run'] = async (request) => {
+    onProgram(request.command);
     const result = { exitCode: 0, signal: null, stdout: '', stderr: '', truncated: false, durationMs: 0, ...(await tools[request.command]?.(request)) };
     for (const line of result.stdout.split('\n')) if (line !== '') request.onLine?.(line, 'stdout');
     return result;

@@ -9,12 +9,12 @@ import { deadLetterQueue } from '../dead-letter.ts';
 export const stageExchange = 'spindle';
 /** Everything that comes here goes to the one queue below, under the key that it had. */
 export const deadLetterExchange = 'spindle.dead-letter';
-/** Broadcasts; the key is their topic. */
+/** Broadcasts: every process hears all, and sorts them by topic itself. */
 export const broadcastExchange = 'spindle.broadcast';
 
 interface BrokerExchange {
   readonly name: string;
-  readonly type: 'topic' | 'fanout' | 'direct';
+  readonly type: 'topic' | 'fanout';
 }
 
 interface BrokerQueue {
@@ -47,7 +47,7 @@ export function brokerObjects(topology: Topology): BrokerObjects {
     exchanges: [
       { name: stageExchange, type: 'topic' },
       { name: deadLetterExchange, type: 'fanout' },
-      { name: broadcastExchange, type: 'direct' },
+      { name: broadcastExchange, type: 'fanout' },
     ],
     queues: [
       { name: deadLetterQueue, arguments: { 'x-queue-type': 'quorum', 'x-delivery-limit': lettersReadMax } },
