@@ -196,8 +196,15 @@ async function startMachine(
     serial = await connectTo(handle, names.serial, ended, clock, signal);
     serial.on('data', (chunk: Buffer) => request.onSerial(chunk));
     serial.on('error', () => {});
-    monitor = await qmpClient(await connectTo(handle, names.monitor, ended, clock, signal), { clock, timeoutMs: monitorTimeoutMs });
-    const parts = { running, monitor, ended };
+    // QEMU stops a machine that has no room to write, and would wait for some until nobody waits for it any more.
+    let stall: (error: SpindleError) => void = () => {};
+    const stalled = new Promise<never>((_, reject) => {
+      stall = reject;
+    });
+    const onDiskFull = () => stall(new SpindleError('DISK_FULL', 'the virtual machine was stopped: no space is left for its disk; free some'));
+    monitor = await qmpClient(await connectTo(handle, names.monitor, ended, clock, signal), { clock, timeoutMs: monitorTimeoutMs, onDiskFull });
+    const parts = { running, monitor, ended: Promise.race([ended, stalled]) };
+    parts.ended.catch(() => {});
     return {
       acceleration,
       ended: parts.ended,

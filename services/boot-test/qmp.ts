@@ -17,12 +17,20 @@ const Message = z.object({
   id: z.number().optional(),
   return: z.unknown().optional(),
   error: z.object({ desc: z.string() }).optional(),
+  data: z.object({ nospace: z.boolean().optional() }).optional().catch(undefined),
 });
 
 const lineBytesMax = 1024 * 1024;
 
+export interface QmpOptions {
+  readonly clock: Clock;
+  readonly timeoutMs: number;
+  /** The machine could not write, since the host's disk is full, and QEMU has stopped it. */
+  readonly onDiskFull?: () => void;
+}
+
 /** Reads the greeting and leaves negotiation, so that commands can follow. */
-export async function qmpClient(stream: Duplex, { clock, timeoutMs }: { readonly clock: Clock; readonly timeoutMs: number }): Promise<QmpClient> {
+export async function qmpClient(stream: Duplex, { clock, timeoutMs, onDiskFull }: QmpOptions): Promise<QmpClient> {
   const pending = new Map<number, { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void }>();
   const greeted = withResolvers();
   greeted.promise.catch(() => {});
@@ -46,6 +54,7 @@ export async function qmpClient(stream: Duplex, { clock, timeoutMs }: { readonly
       return;
     }
     if (message.QMP !== undefined) greeted.resolve();
+    if (message.event === 'BLOCK_IO_ERROR' && message.data?.nospace) onDiskFull?.();
     if (message.id === undefined) return;
     const waiting = pending.get(message.id);
     pending.delete(message.id);

@@ -126,7 +126,7 @@ export function bootTest({ virtualMachines, patience = patiences }: BootTestOpti
 /** The image is finished and may be good: that this worker cannot test it must not lose it. Undefined where trying again may help. */
 function whyNothingWasTested(error: unknown, { attempt, signal }: StageContext): string | undefined {
   if (signal.aborted || !(error instanceof SpindleError)) return undefined;
-  const isLast = error.code === 'TOOL_MISSING' || (error.code === 'BOOT_TEST_BROKEN' && attempt >= limits.attemptsMax);
+  const isLast = error.code === 'TOOL_MISSING' || (['BOOT_TEST_BROKEN', 'DISK_FULL'].includes(error.code) && attempt >= limits.attemptsMax);
   return isLast ? `the image was not tested: ${error.message}` : undefined;
 }
 

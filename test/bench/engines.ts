@@ -83,7 +83,8 @@ async function runScript(engine: LiveEngine, directory: string): Promise<number>
   await sync();
   const environment = { ENGINE: engine, WORK: work, RECIPE: join(directory, recipes[engine].artifact) };
   const startedAt = performance.now();
-  const child = spawn(script, { env: environment, stdio: ['ignore', 'pipe', 'inherit'], timeout: scriptMsMax, killSignal: 'SIGTERM' });
+  // In a session of its own, as each tool of ours is: the kernel shares the processor out among sessions first.
+  const child = spawn(script, { env: environment, stdio: ['ignore', 'pipe', 'inherit'], timeout: scriptMsMax, killSignal: 'SIGTERM', detached: true });
   let steps = '';
   child.stdout?.on('data', (chunk: Buffer) => {
     steps += chunk.toString();

@@ -1,5 +1,5 @@
 /** The virtual machine port on real QEMU, with a medium that has nothing to start: enough to see that machines start, show themselves and leave nothing. */
-import { access, mkdir, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
+import { access, chown, mkdir, readdir, readFile, readlink, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { qemuMachines } from '../../services/boot-test/qemu-machine.ts';
@@ -7,6 +7,7 @@ import type { MachineRequest, VirtualMachine } from '../../services/boot-test/vi
 import { systemClock } from '../../shared/clock/system.ts';
 import type { ProgramRequest } from '../../shared/programs/programs.ts';
 import { spawnedPrograms } from '../../shared/programs/spawned.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { tempDirectory } from '../support/temp-directory.ts';
 import { until } from '../support/until.ts';
 
@@ -16,6 +17,17 @@ const present = async (path: string) =>
     () => false,
   );
 const canRun = process.getuid?.() === 0 && (await present('/usr/bin/qemu-system-x86_64'));
+
+/** A boot sector that writes 32 KiB of the BIOS's own code to the disk it came from, again and again, each time further behind. */
+function writingDisk(): Uint8Array {
+  const sector = Buffer.alloc(512);
+  // xor ax, ax; mov ds, ax; mov si, packet; write: mov ax, 0x4300; mov dl, 0x80; int 0x13; add word [packet + 8], 64; jmp write
+  sector.set([0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x20, 0x7c, 0xb8, 0x00, 0x43, 0xb2, 0x80, 0xcd, 0x13, 0x83, 0x06, 0x28, 0x7c, 0x40, 0xeb, 0xf2]);
+  // The packet: 64 sectors from F000:0000, to sector 64 at first.
+  sector.set([0x10, 0x00, 0x40, 0x00, 0x00, 0x00, 0x00, 0xf0, 0x40], 0x20);
+  sector.set([0x55, 0xaa], 510);
+  return sector;
+}
 
 /** QEMUs that run below this directory. */
 async function running(directory: string): Promise<number> {
@@ -70,6 +82,21 @@ describe.skipIf(!canRun)('virtual machines on QEMU (needs root and qemu-system-x
     await expect(machine.ended).rejects.toMatchObject({ code: 'BOOT_TEST_BROKEN', message: expect.stringContaining('more than 8 MiB of memory') });
     expect(asked.at(-1)?.bounds).toEqual({ memoryBytesMax: (64 + 1536) * 1024 * 1024, processesMax: 256 });
     expect(await running(request.directory)).toBe(0);
+  });
+
+  it('a machine that has no room to write on the host is stopped, and that is told by its name at once', async ({ skip }) => {
+    const small = await smallDisk('4m', skip);
+    const directory = join(small.path, 'work');
+    await mkdir(join(directory, 'vm1'), { recursive: true });
+    await writeFile(join(directory, 'vm1', 'disk.img'), writingDisk());
+    await truncate(join(directory, 'vm1', 'disk.img'), 64 * 1024 * 1024);
+    // As the machine that installed to this disk would have left it.
+    for (const path of ['vm1', 'vm1/disk.img']) await chown(join(directory, path), 60_750, 60_750);
+    const { medium: _, ...rest } = request;
+    const machine = await machines.start({ ...rest, medium: undefined, directory, diskBytes: 64 * 1024 * 1024 });
+    await expect(machine.ended).rejects.toMatchObject({ code: 'DISK_FULL', message: expect.stringContaining('no space is left for its disk') });
+    await machine.stop();
+    expect(await running(directory)).toBe(0);
   });
 
   it('shows its screen, and leaves nothing when it is stopped', async () => {

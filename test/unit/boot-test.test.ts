@@ -151,6 +151,15 @@ describe('boot-test', () => {
     expect(data).toMatchObject({ verdict: 'no-verdict', reason: 'the image was not tested: QEMU broke' });
   });
 
+  it('a host without room is the operator’s trouble and tried again; after the last try the image is kept, untested', async () => {
+    const play = (): SimulatedBoot => {
+      throw new SpindleError('DISK_FULL', 'no space is left for its disk');
+    };
+    await expect(test({ play })).rejects.toMatchObject({ cause: { code: 'DISK_FULL' } });
+    const { data } = await test({ play, attempt: 3 });
+    expect(data).toMatchObject({ verdict: 'no-verdict', reason: 'the image was not tested: no space is left for its disk' });
+  });
+
   it('a worker without virtual machines does not lose the image', async () => {
     const { data } = await test({
       play: () => {
