@@ -30,8 +30,10 @@ export interface DownloadRequest extends EgressRequest {
     /** Called with each answer that brings content, before that is written. `from`: how many of the bytes that were there are kept. */
     readonly onAnswer?: (answer: { readonly validator: string | undefined; readonly from: number }) => void;
   };
-  /** Called with the bytes that are at `path`, each time more have come. */
+  /** Called with the bytes that are at `path` while more come, and with all of them before the promise settles. */
   readonly onBytes?: (bytes: number) => void;
+  /** So many of the file's first bytes are wanted in the answer. */
+  readonly startBytes?: number;
 }
 
 export interface DownloadAnswer extends EgressAnswer {
@@ -40,6 +42,8 @@ export interface DownloadAnswer extends EgressAnswer {
   readonly size: number;
   /** Bytes that were there before and were kept. */
   readonly resumedFrom: number;
+  /** The first bytes of the file, as many as were asked for with `startBytes`, or all of a shorter one. */
+  readonly start: Uint8Array;
 }
 
 /**
@@ -50,7 +54,8 @@ export interface Egress {
   fetchText(request: EgressRequest): Promise<EgressAnswer & { readonly text: string }>;
   /**
    * Streams the body of a 200 into a new file at `path` (removed again on any error) and hashes it on the way. With `resume` the file may be there, and may be a part: the body of a fitting 206 is
-   * appended to it. With any other status nothing is written, and the size is 0. Rejects with DISK_FULL too; then, and where the answer was too large, no part is left.
+   * appended to it, and the whole file is made read-only. With any other status nothing is written, and the size is 0. Rejects with DISK_FULL too; then, and where the answer was too large, no part
+   * is left.
    */
   download(request: DownloadRequest, path: string): Promise<DownloadAnswer>;
   /**

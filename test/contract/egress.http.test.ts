@@ -92,11 +92,11 @@ async function site(host = '127.0.0.1'): Promise<{ readonly server: Server; read
 const userAgent = 'spindle-test/1 (+https://example.org)';
 const bounds = { bytesMax: 1000, deadlineMs: 5000 };
 
-egressContract('http', async () => {
+const underTest = (transferThreads: number) => async () => {
   const [web, gone, directory] = await Promise.all([site(), site(), tempDirectory()]);
   await gone.close();
   return {
-    egress: httpEgress({ userAgent, allow: [web.destination, gone.destination] }),
+    egress: httpEgress({ userAgent, allow: [web.destination, gone.destination], transferThreads }),
     base: `http://${web.destination}`,
     nobody: `http://${gone.destination}/`,
     pathOf: (name) => join(directory.path, name),
@@ -106,7 +106,10 @@ egressContract('http', async () => {
       await directory.remove();
     },
   };
-});
+};
+
+egressContract('http', underTest(0));
+egressContract('http, with files in a thread', underTest(1));
 
 describe('a name that changes between check and connect', () => {
   it('gains nothing: the address that was checked is the one that is connected to', async () => {
