@@ -78,7 +78,11 @@ async function storePackages({ packages, arch }: Resolution, context: StageConte
   log('side-repo', seen.summary());
 }
 
-async function fetchMissing(missing: readonly ResolvedPackage[], seen: DownloadProgress, { rpms, downloads, phase, signal }: StageContext): Promise<void> {
+async function fetchMissing(
+  missing: readonly ResolvedPackage[],
+  seen: DownloadProgress,
+  { rpms, files, downloads, phase, signal }: StageContext,
+): Promise<void> {
   phase('downloading packages');
   const room = await downloads.reserve(sizeOf(missing));
   try {
@@ -95,6 +99,8 @@ async function fetchMissing(missing: readonly ResolvedPackage[], seen: DownloadP
     room.release();
   }
   phase('checking packages');
+  // Once for all of them, and before anything is remembered of them: what a crash tears before this is not taken for whole after it.
+  await files.sync();
   const known = await rpms.check(missing.map(refOf), signal);
   for (const rpm of missing) {
     const found = known.get(rpm.sha256);

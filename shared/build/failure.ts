@@ -1,5 +1,8 @@
 /** Every failure that Spindle names: whose it is, whether trying again can help, and the error that carries it. */
 import { z } from 'zod';
+import { SpindleError } from './spindle-error.ts';
+
+export { SpindleError } from './spindle-error.ts';
 
 /** How the runtime goes on after a failure. `never`: the build fails at once. The others are retried with the delays of `stage/disposition.ts`. */
 export type RetryKind = 'never' | 'remote' | 'local' | 'bug' | 'lost';
@@ -127,18 +130,6 @@ export const Failure = z.object({
   details: z.array(z.string().max(2000)).max(40).optional(),
 });
 export type Failure = z.infer<typeof Failure>;
-
-/** An error with a stable code. What is thrown without one counts as INTERNAL. */
-export class SpindleError extends Error {
-  override readonly name = 'SpindleError';
-  readonly code: FailureCode;
-  readonly details: readonly string[];
-  constructor(code: FailureCode, message: string, options: { readonly cause?: unknown; readonly details?: readonly string[] } = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
-    this.code = code;
-    this.details = options.details ?? [];
-  }
-}
 
 const cut = (text: string, length: number) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
 

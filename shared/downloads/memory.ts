@@ -31,6 +31,7 @@ export function memoryDisk(workspaces: MemoryWorkspaces): MemoryDisk {
         directory,
         pathOf,
         size: async (key) => held.get(pathOf(key))?.content.byteLength ?? 0,
+        start: async (key, bytes) => new Uint8Array(held.get(pathOf(key))?.content.subarray(0, bytes) ?? []),
         remove: async (key) => void held.delete(pathOf(key)),
         sweep: async ({ ageMsMax, bytesMax }) => {
           const parts = [...held]

@@ -5,6 +5,8 @@ export interface PartialFiles {
   pathOf(key: string): string;
   /** Its bytes; 0 where nothing is there. */
   size(key: string): Promise<number>;
+  /** Its first bytes, at most so many; nothing where there is no such part. */
+  start(key: string, bytes: number): Promise<Uint8Array>;
   /** No error where there is none. */
   remove(key: string): Promise<void>;
   /**

@@ -1,10 +1,11 @@
 /** Connects to hosts by their names, and only to addresses that it has checked. */
 import { lookup as dnsLookup } from 'node:dns/promises';
 import { isIP, type Socket } from 'node:net';
-import { buildConnector } from 'undici';
-import { SpindleError } from '../build/failure.ts';
+import type { buildConnector as Connecting } from 'undici';
+import { SpindleError } from '../build/spindle-error.ts';
 import { addressPolicy } from './address-policy.ts';
 import type { LentReads } from './lent-reads.ts';
+import { buildConnector } from './undici-parts.ts';
 
 export interface ConnectorOptions {
   /** What may be connected to besides public addresses: see addressPolicy. */
@@ -17,11 +18,11 @@ export interface ConnectorOptions {
 const systemLookup = async (hostname: string): Promise<readonly string[]> => (await dnsLookup(hostname, { all: true })).map(({ address }) => address);
 
 /** Resolves a name itself, checks every address of it, and connects to one that it checked: a name that changes between check and connect gains nothing. */
-export function checkedConnector({ allow, connectTimeoutMs = 10_000, lookup = systemLookup }: ConnectorOptions, reads: LentReads): buildConnector.connector {
+export function checkedConnector({ allow, connectTimeoutMs = 10_000, lookup = systemLookup }: ConnectorOptions, reads: LentReads): Connecting.connector {
   const policy = addressPolicy(allow);
   // Node's types know `onread` of net.connect only.
-  const connect = buildConnector({ timeout: connectTimeoutMs, onread: reads.onread } as buildConnector.BuildOptions) as (
-    ...args: Parameters<buildConnector.connector>
+  const connect = buildConnector({ timeout: connectTimeoutMs, onread: reads.onread } as Connecting.BuildOptions) as (
+    ...args: Parameters<Connecting.connector>
   ) => Socket;
 
   const addressesOf = async (hostname: string, port: number): Promise<readonly string[]> => {

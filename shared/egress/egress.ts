@@ -32,8 +32,6 @@ export interface DownloadRequest extends EgressRequest {
   };
   /** Called with the bytes that are at `path` while more come, and with all of them before the promise settles. */
   readonly onBytes?: (bytes: number) => void;
-  /** So many of the file's first bytes are wanted in the answer. */
-  readonly startBytes?: number;
 }
 
 export interface DownloadAnswer extends EgressAnswer {
@@ -42,8 +40,6 @@ export interface DownloadAnswer extends EgressAnswer {
   readonly size: number;
   /** Bytes that were there before and were kept. */
   readonly resumedFrom: number;
-  /** The first bytes of the file, as many as were asked for with `startBytes`, or all of a shorter one. */
-  readonly start: Uint8Array;
 }
 
 /**

@@ -1,7 +1,6 @@
 /** The egress port over HTTP: checks every address before it connects to exactly that one, and bounds redirects, sizes and time. */
 import { createHash } from 'node:crypto';
-import { Agent } from 'undici';
-import { SpindleError } from '../build/failure.ts';
+import { SpindleError } from '../build/spindle-error.ts';
 import { isFullDisk } from '../files/disk-full.ts';
 import { hostSlots } from '../parallel/host-slots.ts';
 import { askOnce, type Body } from './ask-once.ts';
@@ -12,7 +11,8 @@ import { newPart, openPart, type PartFile } from './part-file.ts';
 import { display, firstHop, type Hop, nextHop, redirectsMax } from './redirect.ts';
 import { restHeaders, sizeByRest, validatorOf } from './rest-of-file.ts';
 import { startRequest, totalSizeOf } from './start-of-file.ts';
-import { transferThreads } from './transfer-threads.ts';
+import { type TransferThreads, transferThreads } from './transfer-threads.ts';
+import { Agent } from './undici-parts.ts';
 
 export interface HttpEgressOptions extends ConnectorOptions {
   /** Honest: `<service>/<version> (+contact)`. Never a browser's. */
@@ -50,7 +50,7 @@ export function httpEgress(options: HttpEgressOptions): Egress {
 
   /** Runs what a request asks for, within its deadline and for as long as it is wanted. `at`: where it is, for what is said of a failure. */
   const bounded = async <T>(request: EgressRequest, action: (at: { hop: Hop }, ending: AbortSignal) => Promise<T>): Promise<T> => {
-    if (closed) throw new SpindleError('PORT_CLOSED', 'the egress was used after it was closed');
+    if (closed) throw closedError();
     request.signal?.throwIfAborted();
     const at = { hop: firstHop(request) };
     const deadline = AbortSignal.timeout(request.deadlineMs);
@@ -105,6 +105,17 @@ export function httpEgress(options: HttpEgressOptions): Egress {
     }
   };
 
+  /** The thread keeps the deadline, from when it is the file's turn on. */
+  const downloadInThread = async (request: DownloadRequest, path: string, { download }: TransferThreads): Promise<DownloadAnswer> => {
+    if (closed) throw closedError();
+    const { host } = firstHop(request).url;
+    try {
+      return await exchanges.use(host, request.signal ?? neverFires, () => download(request, path));
+    } catch (error) {
+      throw request.signal?.aborted ? request.signal.reason : error;
+    }
+  };
+
   return {
     fetchText: (request) =>
       exchange(request, (answer) => {
@@ -123,7 +134,7 @@ export function httpEgress(options: HttpEgressOptions): Egress {
           end: () => ({ ...answer, text: Buffer.concat(chunks).toString('utf8') }),
         };
       }),
-    download: (request, path) => (threads ? bounded(request, (_at, signal) => threads.download({ ...request, signal }, path)) : downloadHere(request, path)),
+    download: (request, path) => (threads ? downloadInThread(request, path, threads) : downloadHere(request, path)),
     fetchStart: ({ bytes: wanted, ...request }) =>
       exchange(startRequest({ ...request, bytes: wanted }), (answer) => {
         const totalSize = totalSizeOf(answer);
@@ -148,6 +159,9 @@ export function httpEgress(options: HttpEgressOptions): Egress {
   };
 }
 
+const closedError = () => new SpindleError('PORT_CLOSED', 'the egress was used after it was closed');
+const neverFires = new AbortController().signal;
+
 type Exchange = <T>(request: EgressRequest, open: (answer: EgressAnswer) => Body<T>) => Promise<T>;
 
 /** Content that nobody wants. */
@@ -170,13 +184,13 @@ function checkAnnounced(answer: EgressAnswer, { bytesMax }: EgressRequest): void
   if (Number(answer.headers['content-length'] ?? 0) > bytesMax) throw tooLarge(answer, bytesMax);
 }
 
-const nothing = { sha256: createHash('sha256').digest('hex'), size: 0, resumedFrom: 0, start: new Uint8Array() };
+const nothing = { sha256: createHash('sha256').digest('hex'), size: 0, resumedFrom: 0 };
 
 /** Content that goes to the end of a part, which may have `sizeMax` bytes then. */
 function appended(
   part: PartFile,
   answer: EgressAnswer,
-  { onBytes, startBytes = 0 }: DownloadRequest,
+  { onBytes }: DownloadRequest,
   { from, sizeMax }: { readonly from: number; readonly sizeMax: number },
 ): Body<DownloadAnswer> {
   return {
@@ -186,7 +200,7 @@ function appended(
       onBytes?.(part.size);
       return undefined;
     },
-    end: () => ({ ...answer, ...part.finish(startBytes), size: part.size, resumedFrom: from }),
+    end: () => ({ ...answer, sha256: part.digest(), size: part.size, resumedFrom: from }),
   };
 }
 

@@ -3,7 +3,7 @@
  * times as long; but a disk that has fallen behind makes a write wait, so none of this may run where the service's own work does. See transfer-threads.ts.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, openSync, read as readCallback, readSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, openSync, read as readCallback, rmSync, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
 
 export interface PartFile {
@@ -12,8 +12,8 @@ export interface PartFile {
   append(bytes: Uint8Array): void;
   /** Begins anew with nothing. */
   empty(): void;
-  /** Nothing is appended any more. Its SHA-256, and its first bytes. */
-  finish(startBytes: number): { readonly sha256: string; readonly start: Uint8Array };
+  /** Its SHA-256. Nothing is appended any more. */
+  digest(): string;
   makeReadOnly(): void;
   /** `keep` false: it is removed. Twice is once. */
   close(keep: boolean): void;
@@ -72,11 +72,7 @@ function partFile(path: string, descriptor: number): PartFile & { hashWhatIsTher
       hash = createHash('sha256');
       size = 0;
     },
-    finish: (startBytes) => {
-      const start = new Uint8Array(Math.min(startBytes, size));
-      for (let done = 0; done < start.byteLength; ) done += readSync(descriptor, start, done, start.byteLength - done, done);
-      return { sha256: hash.digest('hex'), start };
-    },
+    digest: () => hash.digest('hex'),
     makeReadOnly: () => fchmodSync(descriptor, 0o444),
     close: (keep) => {
       if (isClosed) return;

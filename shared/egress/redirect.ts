@@ -1,5 +1,5 @@
 /** Which URLs are fetched, and what becomes of a redirect. Pure. */
-import { SpindleError } from '../build/failure.ts';
+import { SpindleError } from '../build/spindle-error.ts';
 import type { EgressAnswer, EgressRequest } from './egress.ts';
 
 export const redirectsMax = 5;

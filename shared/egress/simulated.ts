@@ -1,6 +1,6 @@
 /** The egress port without a network: each URL's answer comes from a function. No real time, file or connection is touched, so a run repeats exactly. */
 import { createHash } from 'node:crypto';
-import { SpindleError } from '../build/failure.ts';
+import { SpindleError } from '../build/spindle-error.ts';
 import type { Clock } from '../clock/clock.ts';
 import type { DownloadAnswer, DownloadRequest, Egress, EgressAnswer, EgressRequest } from './egress.ts';
 import { display, firstHop, type Hop, nextHop, redirectsMax } from './redirect.ts';
@@ -87,7 +87,7 @@ export function simulatedEgress({ routes, clock, write, read, remove }: Simulate
   };
 
   /** As over HTTP: the rest where the host has it, else the whole; what came before a cut stays. */
-  const resumed = async ({ resume, onBytes, startBytes = 0, ...request }: DownloadRequest, path: string): Promise<DownloadAnswer> => {
+  const resumed = async ({ resume, onBytes, ...request }: DownloadRequest, path: string): Promise<DownloadAnswer> => {
     const part = read?.(path)?.subarray(0, Math.max(0, request.bytesMax - 1)) ?? new Uint8Array();
     const wanted = { from: part.byteLength, bytesMax: request.bytesMax, ...(resume?.validator === undefined ? {} : { validator: resume.validator }) };
     const asked = part.byteLength === 0 ? request : { ...request, headers: { ...request.headers, ...restHeaders(part.byteLength, resume?.validator) } };
@@ -106,7 +106,7 @@ export function simulatedEgress({ routes, clock, write, read, remove }: Simulate
     put(path, whole);
     onBytes?.(whole.byteLength);
     if (isCut || (size !== undefined && whole.byteLength < size)) throw cutOff(rest.url);
-    return { ...rest, ...hashed(whole, startBytes), resumedFrom: before.byteLength };
+    return { ...rest, ...hashed(whole), resumedFrom: before.byteLength };
   };
 
   return {
@@ -125,7 +125,7 @@ export function simulatedEgress({ routes, clock, write, read, remove }: Simulate
       const written = answer.status === 200 ? content : new Uint8Array();
       if (answer.status === 200) put(path, written);
       request.onBytes?.(written.byteLength);
-      return { ...answer, ...hashed(written, request.startBytes), resumedFrom: 0 };
+      return { ...answer, ...hashed(written), resumedFrom: 0 };
     },
     fetchStart: async ({ bytes, ...request }) => {
       const { content, ...answer } = await uncut(startRequest({ ...request, bytes }));
@@ -141,8 +141,4 @@ export function simulatedEgress({ routes, clock, write, read, remove }: Simulate
 
 const cutOff = (url: string) => new SpindleError('REMOTE_UNREACHABLE', `${url.slice(0, 300)}: the connection was cut`);
 
-const hashed = (content: Uint8Array, startBytes = 0) => ({
-  sha256: createHash('sha256').update(content).digest('hex'),
-  size: content.byteLength,
-  start: new Uint8Array(content.subarray(0, startBytes)),
-});
+const hashed = (content: Uint8Array) => ({ sha256: createHash('sha256').update(content).digest('hex'), size: content.byteLength });

@@ -1,5 +1,5 @@
 /** The first bytes of a remote file: how they are asked for, and what a host's answer to that means. Pure. */
-import { SpindleError } from '../build/failure.ts';
+import { SpindleError } from '../build/spindle-error.ts';
 import type { EgressAnswer, EgressRequest } from './egress.ts';
 
 /** The same request with the range in its headers. Its bound on the answer is the caller's to keep: a host that knows no ranges sends the whole. */

@@ -1,5 +1,6 @@
 /** What the service's thread and a transfer thread tell each other. Pure. */
-import { type FailureCode, SpindleError } from '../build/failure.ts';
+import type { FailureCode } from '../build/failure.ts';
+import { SpindleError } from '../build/spindle-error.ts';
 import type { DownloadAnswer, DownloadRequest } from './egress.ts';
 
 /** What goes to the thread. */

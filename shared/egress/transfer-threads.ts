@@ -3,7 +3,7 @@
  * slow makes none of the service's own work wait.
  */
 import { Worker } from 'node:worker_threads';
-import { SpindleError } from '../build/failure.ts';
+import { SpindleError } from '../build/spindle-error.ts';
 import type { DownloadAnswer, DownloadRequest } from './egress.ts';
 import type { HttpEgressOptions } from './http.ts';
 import { receivedError, sentRequest, type TransferOrder, type TransferReport } from './transfer-messages.ts';

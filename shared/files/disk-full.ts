@@ -1,5 +1,5 @@
 /** Tells a full disk from other troubles: it is the operator's to mend, and worth another try. Pure. */
-import { SpindleError } from '../build/failure.ts';
+import { SpindleError } from '../build/spindle-error.ts';
 
 /** No space is left, or no quota. */
 export function isFullDisk(error: unknown): boolean {

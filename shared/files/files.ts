@@ -6,7 +6,19 @@
 /** Segments of letters, digits and `._+~@-`, joined by `/`; no segment is `.` or `..` or begins with a dot. At most 512 characters. */
 export type FileKey = string;
 
-export type FileSource = Uint8Array | string | AsyncIterable<Uint8Array> | { readonly path: string };
+export type FileSource =
+  | Uint8Array
+  | string
+  | AsyncIterable<Uint8Array>
+  /** `isOurs`: nobody but the caller can write to it or give its name to another file, as in a folder of the service's own. */
+  | { readonly path: string; readonly isOurs?: boolean };
+
+export interface PutOptions {
+  readonly ifAbsent?: boolean;
+  readonly signal?: AbortSignal;
+  /** The file is there for every reader, but survives no crash of the machine before `sync` was called. For many files that are of use only together. */
+  readonly syncLater?: boolean;
+}
 
 export interface FileStatus {
   /** Bytes. */
@@ -33,7 +45,9 @@ export interface Files {
    * Stores the whole source or nothing: a reader never sees a part of it. After it resolves the file survives a crash. With `ifAbsent` an existing file is left as it is
    * and `false` comes back. A string is stored as UTF-8. `{path}` may be hard-linked: its content must not change afterwards.
    */
-  put(key: FileKey, source: FileSource, options?: { readonly ifAbsent?: boolean; readonly signal?: AbortSignal }): Promise<boolean>;
+  put(key: FileKey, source: FileSource, options?: PutOptions): Promise<boolean>;
+  /** What was stored with `syncLater` survives a crash once this has resolved. Rejects where the disk failed; what it failed for is removed. */
+  sync(): Promise<void>;
   /** The bytes from `start` to `end` (both inclusive, as in HTTP ranges), or undefined where there is no such file. `size` is the whole file's. */
   get(
     key: FileKey,

@@ -1,12 +1,13 @@
 /** The files port on a local directory: each file is written beside its place, made durable, and only then given its name. */
 import { randomBytes } from 'node:crypto';
-import { type BigIntStats, constants, lstatSync } from 'node:fs';
+import { type BigIntStats, chmodSync, constants, linkSync, lstatSync, mkdirSync } from 'node:fs';
 import { chmod, copyFile, type FileHandle, link, lstat, mkdir, open, readdir, rename, unlink, utimes } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { SpindleError } from '../build/failure.ts';
+import { forEachParallel } from '../parallel/for-each.ts';
 import { fullDisk, isFullDisk } from './disk-full.ts';
 import { checkFileKey, checkFilePrefix, cutRange } from './file-key.ts';
-import type { FileKey, FileSource, FileStatus, Files } from './files.ts';
+import type { FileKey, FileSource, FileStatus, Files, PutOptions } from './files.ts';
 import { untilAborted } from './until-aborted.ts';
 
 /** Where half-written files lie. No key begins with a dot, so none of them can be read. */
@@ -16,17 +17,24 @@ const wholeBytesMax = 64 * 1024;
 const chunkBytes = 256 * 1024;
 /** So many are looked at before others get their turn. */
 const statsAtOnce = 64;
+const syncsAtOnce = 8;
 /** Tells this process's half-written files from those of a dead one that had the same process id. */
 const processToken = randomBytes(6).toString('hex');
 const incomingPattern = /^(\d+)\.([0-9a-f]{12})\.\d+$/;
 
 /** Stores files below `directory`, which is made where it is missing. What a dead process left half-written is removed at the first call. */
-export function localFiles({ directory }: { readonly directory: string }): Files {
+export function localFiles({ directory: named }: { readonly directory: string }): Files {
+  const directory = resolve(named);
   const incoming = join(directory, incomingName);
   const ready = prepare(directory, incoming);
   // Whoever calls first learns of a failure; until then it is nobody's.
   ready.catch(() => {});
   const directories = new Map<string, Promise<void>>([[directory, Promise.resolve()]]);
+  /** Those that are there, durable or not. */
+  const made = new Set<string>();
+  /** Paths of files that are to be made durable by the next sync. */
+  const unsynced = new Set<string>();
+  let syncing: Promise<void> = Promise.resolve();
   const syncs = new Map<string, { running: Promise<void>; next: Promise<void> | undefined }>();
   /** Writes by key, so that a second writer of the same key is not told "it is there" before that is durable. */
   const writing = new Map<FileKey, Set<Promise<unknown>>>();
@@ -34,7 +42,8 @@ export function localFiles({ directory }: { readonly directory: string }): Files
   let counter = 0;
   let closed = false;
 
-  const pathOf = (key: FileKey) => join(directory, checkFileKey(key));
+  // A key has nothing in it that joining paths would have to make anything of.
+  const pathOf = (key: FileKey) => `${directory}/${checkFileKey(key)}`;
   const incomingPath = () => {
     counter += 1;
     return join(incoming, `${process.pid}.${processToken}.${counter}`);
@@ -59,6 +68,13 @@ export function localFiles({ directory }: { readonly directory: string }): Files
     directories.set(path, made);
     made.catch(() => directories.delete(path));
     return made;
+  }
+
+  /** The same without making it durable, at once. */
+  function makeDirectory(path: string): void {
+    if (made.has(path)) return;
+    mkdirSync(path, { recursive: true });
+    made.add(path);
   }
 
   /** Makes the names in a folder durable. Calls that come while one runs share the next one. */
@@ -103,8 +119,66 @@ export function localFiles({ directory }: { readonly directory: string }): Files
     return true;
   }
 
-  async function write(key: FileKey, to: string, source: FileSource, ifAbsent: boolean, signal: AbortSignal | undefined): Promise<boolean> {
+  /**
+   * Gives a finished file a second name, which is not durable yet. False where that name is taken, undefined where the file system has no such names. Names alone: the kernel changes them in memory
+   * within microseconds, and a turn through the thread pool would cost ten times that.
+   */
+  function linkOwn(path: string, to: string): boolean | undefined {
+    const found = lookSync(path);
+    if (!found) throw new SpindleError('FILE_MISSING', `${path} is not there, so it could not be stored`);
+    if (!found.isFile()) throw notRegular(path);
+    try {
+      makeDirectory(dirname(to));
+      if ((found.mode & 0o777n) !== 0o444n) chmodSync(path, 0o444);
+      linkSync(path, to);
+    } catch (error) {
+      if (codeOf(error) === 'EEXIST') return false;
+      if (linkRefused.has(codeOf(error))) return undefined;
+      throw error;
+    }
+    unsynced.add(to);
+    return true;
+  }
+
+  /** One after the other: who comes while one runs may have files that it did not see. */
+  function syncAll(): Promise<void> {
+    const mine = syncing.then(syncOpen, syncOpen);
+    syncing = mine;
+    mine.catch(() => {});
+    return mine;
+  }
+
+  async function syncOpen(): Promise<void> {
+    const paths = [...unsynced];
+    const all = { atOnceMax: syncsAtOnce, signal: new AbortController().signal };
+    let failure: unknown;
+    await forEachParallel(paths, all, async (path) => {
+      try {
+        await syncFile(path);
+      } catch (error) {
+        // What the kernel could not write it forgets: the file may have anything in it now.
+        failure ??= error;
+        await unlink(path).catch(() => {});
+      }
+    });
+    await forEachParallel([...new Set(paths.map((path) => dirname(path)))], all, async (folder) => {
+      await ensureDirectory(folder);
+      await syncDirectory(folder);
+    });
+    for (const path of paths) unsynced.delete(path);
+    if (failure !== undefined) throw asSpindleError(failure, 'making stored files durable');
+  }
+
+  async function write(key: FileKey, to: string, source: FileSource, { ifAbsent = false, syncLater = false, signal }: PutOptions): Promise<boolean> {
     const temporary = incomingPath();
+    if (ifAbsent && syncLater && typeof source === 'object' && 'path' in source && source.isOurs) {
+      try {
+        const isNew = linkOwn(source.path, to);
+        if (isNew !== undefined) return isNew;
+      } catch (error) {
+        throw asSpindleError(error, `storing ${key}`);
+      }
+    }
     // The folder is made while the bytes are written. Who needs it learns of a failure in settle().
     ensureDirectory(dirname(to)).catch(() => {});
     try {
@@ -114,7 +188,9 @@ export function localFiles({ directory }: { readonly directory: string }): Files
         await writeAll(temporary, source, signal);
       }
       signal?.throwIfAborted();
-      return await settle(temporary, to, ifAbsent);
+      const isNew = await settle(temporary, to, ifAbsent);
+      if (!ifAbsent) unsynced.delete(to);
+      return isNew;
     } catch (error) {
       throw asSpindleError(error, `storing ${key}`);
     } finally {
@@ -137,15 +213,22 @@ export function localFiles({ directory }: { readonly directory: string }): Files
   }
 
   return {
-    async put(key, source, { ifAbsent = false, signal } = {}) {
+    async put(key, source, options = {}) {
       const to = pathOf(key);
+      const { ifAbsent = false, syncLater = false, signal } = options;
       await start();
       signal?.throwIfAborted();
-      if (ifAbsent && (await isThere(to))) {
+      if (ifAbsent && lookSync(to)?.isFile()) {
         await Promise.allSettled(writing.get(key) ?? []);
-        if (await isThere(to)) return false;
+        if (!syncLater && unsynced.has(to)) await syncAll();
+        if (lookSync(to)?.isFile()) return false;
       }
-      return track(key, write(key, to, source, ifAbsent, signal));
+      return track(key, write(key, to, source, options));
+    },
+
+    async sync() {
+      await start();
+      await syncAll();
     },
 
     async get(key, range) {
@@ -213,6 +296,7 @@ export function localFiles({ directory }: { readonly directory: string }): Files
       const fromPath = pathOf(from);
       const toPath = pathOf(to);
       await start();
+      if (unsynced.has(fromPath)) await syncAll();
       await track(
         to,
         (async () => {
@@ -239,6 +323,7 @@ export function localFiles({ directory }: { readonly directory: string }): Files
       await track(
         key,
         (async () => {
+          unsynced.delete(path);
           const gone = await unlink(path).then(() => true, missing);
           if (gone) await syncDirectory(dirname(path));
         })(),
@@ -280,6 +365,7 @@ export function localFiles({ directory }: { readonly directory: string }): Files
       closed = true;
       await ready.catch(() => {});
       await Promise.allSettled(underWay);
+      await syncAll().catch(() => {});
     },
   };
 }
@@ -311,6 +397,16 @@ async function syncOnce(path: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** No error where it is gone by now. */
+async function syncFile(path: string): Promise<void> {
+  const file = await openRegular(path);
+  try {
+    await file?.datasync();
+  } finally {
+    await file?.close();
   }
 }
 

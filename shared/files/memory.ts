@@ -81,6 +81,9 @@ export function memoryFiles(options: MemoryFilesOptions = {}): MemoryFiles {
       write(key, bytes);
       return true;
     },
+    async sync() {
+      if (closed) throw new SpindleError('PORT_CLOSED', 'the files were used after they were closed');
+    },
     async get(key, range) {
       const file = stored.get(check(key));
       if (!file) return undefined;

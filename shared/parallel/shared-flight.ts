@@ -1,4 +1,5 @@
 /** One task for all who wait for it at the same time: each may leave, and it ends when nobody waits any more. */
+import { setMaxListeners } from 'node:events';
 
 export interface SharedFlight<T> {
   /** Rejects with the task's failure, or with the signal's reason; the others go on waiting then. */
@@ -12,16 +13,19 @@ export interface SharedFlight<T> {
 /** `ending`: fires where the task has to stop whoever waits. */
 export function sharedFlight<T>(task: (signal: AbortSignal) => Promise<T>, ending: AbortSignal): SharedFlight<T> {
   const leaving = new AbortController();
-  const result = task(AbortSignal.any([leaving.signal, ending]));
+  // AbortSignal.any would be shorter, and costs more than the rest of this together where `ending` lives for long.
+  const end = () => leaving.abort(ending.reason);
+  setMaxListeners(0, ending);
+  if (ending.aborted) end();
+  else ending.addEventListener('abort', end, { once: true });
+  const result = task(leaving.signal);
   let waiters = 0;
   let isOver = false;
-  const ended = result.then(
-    () => {},
-    () => {},
-  );
-  void ended.then(() => {
+  const over = () => {
     isOver = true;
-  });
+    ending.removeEventListener('abort', end);
+  };
+  const ended = result.then(over, over);
   return {
     ended,
     isOver: () => isOver,

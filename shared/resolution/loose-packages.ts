@@ -95,6 +95,7 @@ export async function fetchChosen(
 ): Promise<ReadonlyMap<string, { readonly ref: FileRef; readonly source: SignedSource }>> {
   const found = new Map<string, { readonly ref: FileRef; readonly source: SignedSource }>();
   const missing: Candidate[] = [];
+  const fetched: (readonly [Candidate, { readonly ref: FileRef; readonly source: SignedSource }])[] = [];
   await forEachParallel(chosen, { atOnceMax: filesAtOnceMax, signal }, async (candidate) => {
     const known = await recall(candidate, ports.files);
     if (known) found.set(formatNevra(candidate), known);
@@ -116,12 +117,16 @@ export async function fetchChosen(
       const wanted = { nevra: candidate, sources: candidate.sources, payloadHash: candidate.payloadHash };
       const { ref, source } = await ports.downloads.fetch(wanted, { signal: taskSignal, onBytes });
       room.filled(knownSize(candidate));
-      await remember(candidate, { ref, source }, ports.files);
-      found.set(nevra, { ref, source });
+      fetched.push([candidate, { ref, source }]);
     });
   } finally {
     room.release();
   }
+  if (fetched.length > 0) await ports.files.sync();
+  await forEachParallel(fetched, { atOnceMax: filesAtOnceMax, signal }, async ([candidate, stored]) => {
+    await remember(candidate, stored, ports.files);
+    found.set(formatNevra(candidate), stored);
+  });
   return found;
 }
 

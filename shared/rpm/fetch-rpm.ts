@@ -30,11 +30,12 @@ export interface WantedRpm<Source extends RpmSource> {
 /** Where whole files go. */
 export interface RpmTarget {
   /**
-   * Stores the file, which has this digest and must not be written to afterwards. Rejects with PACKAGE_MISMATCH or PACKAGE_DIGEST_MISMATCH where it is not the wanted package. Harmless to repeat.
+   * Stores the file, which has this digest and must not be written to afterwards; `start` reads its first bytes. Rejects with PACKAGE_MISMATCH or PACKAGE_DIGEST_MISMATCH where it is not the wanted
+   * package. Harmless to repeat.
    */
   take(
     rpm: Pick<WantedRpm<RpmSource>, 'nevra' | 'payloadHash'>,
-    file: { readonly path: string; readonly ref: FileRef; readonly url: string },
+    file: { readonly path: string; readonly ref: FileRef; readonly url: string; readonly start: (bytes: number) => Promise<Uint8Array> },
     signal: AbortSignal,
   ): Promise<void>;
 }
@@ -146,7 +147,7 @@ export async function fetchRpm<Source extends RpmSource>(
         return wrong('PACKAGE_DIGEST_MISMATCH', `${answer.url} has the SHA-256 ${answer.sha256} instead of ${rpm.sha256}`);
       }
       const ref = { sha256: answer.sha256, size: answer.size };
-      await target.take(rpm, { path: partials.pathOf(key), ref, url: answer.url }, signal);
+      await target.take(rpm, { path: partials.pathOf(key), ref, url: answer.url, start: (bytes) => partials.start(key, bytes) }, signal);
       await partials.remove(key);
       hosts.worked(source.url);
       return ref;
@@ -173,8 +174,8 @@ export async function fetchRpm<Source extends RpmSource>(
     kept.add(key);
     let hasBegunAnew = false;
     let stalls = 0;
+    let bytesBefore = mostBytes;
     for (let resumes = 0; ; ) {
-      const bytesBefore = await partials.size(key);
       const outcome = await attempt(source, key, bytesBefore);
       if (!('kind' in outcome)) return outcome;
       if (outcome.kind === 'wrong') {
@@ -184,12 +185,14 @@ export async function fetchRpm<Source extends RpmSource>(
         hasBegunAnew = true;
         bytesKept = 0;
         mostBytes = 0;
+        bytesBefore = 0;
         continue;
       }
       const bytesNow = await partials.size(key);
       if (outcome.kind === 'stalled') stalls += 1;
       if (outcome.kind === 'refused' || bytesNow <= mostBytes || resumes >= resumesMax || stalls >= stallsMax) return outcome;
       mostBytes = bytesNow;
+      bytesBefore = bytesNow;
       await clock.sleep(backoff(clock, resumePauseMs, resumes, resumePauseMsMax), signal);
       resumes += 1;
     }

@@ -14,9 +14,19 @@ export async function readStoredHeader(files: Files, ref: FileRef, what: string)
 
 /** The same with the bytes up to the header's end, and perhaps some more. Rejects alike. */
 export async function readStoredStart(files: Files, ref: FileRef, what: string): Promise<{ readonly header: RpmHeader; readonly bytes: Uint8Array }> {
-  let bytesWanted = Math.min(ref.size, usualHeaderBytes);
+  return readStart((bytes) => firstBytes(files, ref, bytes), ref.size, usualHeaderBytes, what);
+}
+
+/** Reads as many bytes as the header has. Rejects with PACKAGE_MISMATCH where it is no RPM. */
+async function readStart(
+  startOf: (bytes: number) => Promise<Uint8Array>,
+  size: number,
+  firstWanted: number,
+  what: string,
+): Promise<{ readonly header: RpmHeader; readonly bytes: Uint8Array }> {
+  let bytesWanted = Math.min(size, firstWanted);
   for (;;) {
-    const bytes = await readStart(files, ref, bytesWanted);
+    const bytes = await startOf(bytesWanted);
     let read: ReturnType<typeof readRpmHeader>;
     try {
       read = readRpmHeader(bytes);
@@ -25,12 +35,12 @@ export async function readStoredStart(files: Files, ref: FileRef, what: string):
       throw error;
     }
     if ('header' in read) return { header: read.header, bytes };
-    if (read.bytesNeeded > ref.size) throw new SpindleError('PACKAGE_MISMATCH', `what was fetched as ${what} ends before its header does`);
+    if (read.bytesNeeded > size) throw new SpindleError('PACKAGE_MISMATCH', `what was fetched as ${what} ends before its header does`);
     bytesWanted = read.bytesNeeded;
   }
 }
 
-async function readStart(files: Files, ref: FileRef, bytes: number): Promise<Uint8Array> {
+async function firstBytes(files: Files, ref: FileRef, bytes: number): Promise<Uint8Array> {
   if (bytes === 0) return new Uint8Array();
   const found = await files.get(contentKey(ref.sha256), { start: 0, end: bytes - 1 });
   if (!found) throw new SpindleError('FILE_MISSING', `stored file sha256:${ref.sha256} is gone`);
@@ -51,28 +61,31 @@ export async function storedPayloadHash(files: Files, ref: FileRef, header: RpmH
   return hash.digest('hex');
 }
 
-/** The content store as the target of downloads. */
+/** Of a file that is at hand, where a second look costs little. */
+const firstHeaderBytes = 16 * 1024;
+
+/** The content store as the target of downloads. What is taken survives a crash only after `files.sync()`. */
 export function contentTarget(files: Files): RpmTarget {
   return {
-    take: async (rpm, { path, ref, url }, signal) => {
-      // Under its own digest a wrong file does no harm in the store: nothing will name it.
-      await files.put(contentKey(ref.sha256), { path }, { ifAbsent: true, signal });
-      await checkStored(rpm, ref, url, files, signal);
+    take: async (rpm, { path, ref, url, start }, signal) => {
+      const name = formatNevra(rpm.nevra);
+      const { header } = await readStart(start, ref.size, firstHeaderBytes, name);
+      if (formatNevra(header) !== name) throw new SpindleError('PACKAGE_MISMATCH', `${url} holds ${formatNevra(header).slice(0, 300)} instead of ${name}`);
+      await files.put(contentKey(ref.sha256), { path, isOurs: true }, { ifAbsent: true, syncLater: true, signal });
+      await checkPayload(rpm, header, ref, url, files, signal);
     },
   };
 }
 
-/** The file's header names the wanted package, and its payload is the one that Koji knows. Rejects with PACKAGE_MISMATCH or PACKAGE_DIGEST_MISMATCH. */
-async function checkStored(
-  { nevra, payloadHash }: Pick<WantedRpm<RpmSource>, 'nevra' | 'payloadHash'>,
+/** The payload is the one that Koji knows. Rejects with PACKAGE_DIGEST_MISMATCH. */
+async function checkPayload(
+  { payloadHash }: Pick<WantedRpm<RpmSource>, 'payloadHash'>,
+  header: RpmHeader,
   ref: FileRef,
   from: string,
   files: Files,
   signal: AbortSignal,
 ): Promise<void> {
-  const name = formatNevra(nevra);
-  const header = await readStoredHeader(files, ref, name);
-  if (formatNevra(header) !== name) throw new SpindleError('PACKAGE_MISMATCH', `${from} holds ${formatNevra(header).slice(0, 300)} instead of ${name}`);
   // RPM 6 leaves the MD5 out of its headers; then Koji has none of the file either.
   if (!payloadHash || header.sigMd5 === null) return;
   const computed = await storedPayloadHash(files, ref, header, signal);

@@ -2,6 +2,7 @@
 import { join } from 'node:path';
 import { systemClock } from '../../shared/clock/system.ts';
 import { localPartialFiles } from '../../shared/downloads/local.ts';
+import type { Egress } from '../../shared/egress/egress.ts';
 import { httpEgress } from '../../shared/egress/http.ts';
 import { localFiles } from '../../shared/files/local.ts';
 import { forEachParallel } from '../../shared/parallel/for-each.ts';
@@ -20,12 +21,18 @@ export interface SubjectAnswer {
   readonly residentMB: number;
 }
 
+/** As the service has them. */
+const transferThreads = 2;
 /** As many as the side-repo stage asks for at once. */
 const askedAtOnceMax = 32;
 
+/** Stands from the first round on, as the service's does. */
+let standing: Egress | undefined;
+
 async function round({ base, rpms, directory, connections }: SubjectOrder): Promise<SubjectAnswer> {
   const clock = systemClock();
-  const egress = httpEgress({ userAgent: 'spindle-bench/1', allow: [new URL(base).host], connectionsPerHostMax: connections });
+  standing ??= httpEgress({ userAgent: 'spindle-bench/1', allow: [new URL(base).host], connectionsPerHostMax: connections, transferThreads });
+  const egress = standing;
   const files = localFiles({ directory: join(directory, 'files') });
   const partials = localPartialFiles({ directory: join(directory, 'downloads'), clock });
   const downloads = rpmDownloads({ egress, clock, partials, target: contentTarget(files), atOnceMax: connections, perHostMax: connections });
@@ -41,7 +48,6 @@ async function round({ base, rpms, directory, connections }: SubjectOrder): Prom
   room.release();
   const ms = performance.now() - startedAt;
   await downloads.close();
-  await egress.close();
   await files.close();
   return { ms, residentMB: process.resourceUsage().maxRSS / 1000 };
 }

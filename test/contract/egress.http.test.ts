@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { httpEgress } from '../../shared/egress/http.ts';
 import { tempDirectory } from '../support/temp-directory.ts';
-import { egressContract, partAnswer } from './egress.contract.ts';
+import { type EgressUnderTest, egressContract, partAnswer } from './egress.contract.ts';
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const path = new URL(request.url ?? '/', 'http://x').pathname;
@@ -92,7 +92,7 @@ async function site(host = '127.0.0.1'): Promise<{ readonly server: Server; read
 const userAgent = 'spindle-test/1 (+https://example.org)';
 const bounds = { bytesMax: 1000, deadlineMs: 5000 };
 
-const underTest = (transferThreads: number) => async () => {
+const underTest = (transferThreads: number) => async (): Promise<EgressUnderTest> => {
   const [web, gone, directory] = await Promise.all([site(), site(), tempDirectory()]);
   await gone.close();
   return {
