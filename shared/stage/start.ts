@@ -38,6 +38,8 @@ import type { Workspaces } from '../workspace/workspace.ts';
 import type { Lifecycle } from './lifecycle.ts';
 
 const userAgent = `Spindle/${spindleVersion} (on-demand Fedora image builds)`;
+/** Two hash and write as fast as most lines bring files; each costs memory. */
+const transferThreadsMax = 2;
 
 export interface Adapters {
   readonly clock: Clock;
@@ -102,7 +104,7 @@ export async function openAdapters(
   life.add('mail', () => mail.close());
   const { bus, queues } = await openBus(config, life, { ...options, store });
   life.add('bus', () => bus.close());
-  const egress = httpEgress({ userAgent, allow: options.allow });
+  const egress = httpEgress({ userAgent, allow: options.allow, transferThreads: Math.min(transferThreadsMax, availableParallelism()) });
   life.add('egress', () => egress.close());
   const partials = localPartialFiles({ directory: join(config.stateDir, 'downloads'), clock });
   const rpms = await localRpmStore({

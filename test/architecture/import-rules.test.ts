@@ -36,15 +36,17 @@ const effectfulPackages: readonly (readonly [pattern: RegExp, allowed: RegExp])[
   [/^mongodb$/, /^shared\/store\/mongodb\.ts$/],
   [/^@aws-sdk\//, /^shared\/files\/s3(\/[a-z-]+)?\.ts$/],
   [/^nodemailer(\/|$)/, /^shared\/mail\/(smtp|rfc822)\.ts$/],
-  [/^undici$/, /^shared\/egress\/http\.ts$|^clients\/cli\//],
+  [/^undici(\/|$)/, /^shared\/egress\/undici-parts\.ts$|^clients\/cli\//],
   [/^(@photostructure\/sqlite|node:sqlite)$/, /^shared\/store\/embedded\.ts$/],
   [/^node:child_process$/, /^shared\/programs\/spawned\.ts$/],
-  [/^node:(http|https|http2|tls|dgram|dns|dns\/promises)$/, /^shared\/egress\/http\.ts$|^services\/intake\//],
-  [/^node:(worker_threads|cluster|timers|timers\/promises)$/, /^$/],
+  [/^node:(http|https|http2|tls|dgram|dns|dns\/promises)$/, /^shared\/egress\/checked-connector\.ts$|^services\/intake\//],
+  [/^node:worker_threads$/, /^shared\/egress\/transfer-threads?\.ts$/],
+  [/^node:(cluster|timers|timers\/promises)$/, /^$/],
 ];
 const adapterFile =
   /^shared\/(bus|store|files|mail|egress|programs|workspace|downloads|rpm-store|clock|feed)\/(embedded|memory|local|file|http|simulated|spawned|system|virtual|rabbitmq|mongodb|s3|smtp|amqp)\.ts$/;
-const pickers = /^(shared\/stage\/start\.ts|services\/embedded\.ts|clients\/cli\/main\.ts|test\/|examples\/|bin\/)/;
+/** Where programs and threads start. */
+const pickers = /^(shared\/stage\/start\.ts|shared\/egress\/transfer-thread\.ts|services\/embedded\.ts|clients\/cli\/main\.ts|test\/|examples\/|bin\/)/;
 const pureNodeModules = /^node:(crypto|path|path\/posix|url|util|net|buffer|assert)$/;
 const purePackages = /^(zod|uuid|fastest-levenshtein|js-yaml|packageurl-js|saxes|spdx-expression-parse|@fastify\/type-provider-zod)$/;
 
@@ -106,7 +108,7 @@ describe('imports', () => {
     ).toEqual([]);
   });
 
-  test('adapters are picked where programs start: shared/stage/start.ts, services/embedded.ts, the client’s main.ts', () => {
+  test('adapters are picked where programs and threads start: shared/stage/start.ts, services/embedded.ts, the client’s main.ts, the transfer thread', () => {
     // One adapter may stand on another.
     expect(
       breaches(sources, (target, { path }, isTypeOnly) =>

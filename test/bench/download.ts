@@ -1,9 +1,9 @@
 /**
  * 500 files as RPMs are, from a loopback server in a process of its own, into the store, divided by `curl --parallel` with as many connections.
  *
- * Ours: each file is fetched over a kept connection, hashed as it comes, compared with its SHA-256 and size, made durable (fdatasync of file and folder), linked to its name in the store, and its
- * header read to see that it is the package that was asked for. curl's: each file is written to a name of its own in one directory of the same file system; nothing is hashed, and nothing synced.
- * Starting curl counts, some hundredths of a second; our process stands, as the service does.
+ * Ours: each file is fetched over a kept connection, hashed as it comes, compared with its SHA-256 and size, its header read to see that it is the package that was asked for, and linked to its name
+ * in the store. curl's: each file is written to a name of its own in one directory of the same file system; nothing is hashed. Neither side waits for the disk: the side-repo stage makes all of a
+ * build's files durable in one go, once they are there, and `syncS` says how long that takes. Starting curl counts, some hundredths of a second; our process and its threads stand, as the service's do.
  */
 import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ServerReady } from './download-server.ts';
 import type { SubjectAnswer, SubjectOrder } from './download-subject.ts';
-import { compare, missed, note, print, rounded } from './figure.ts';
+import { compare, median, missed, note, print, rounded } from './figure.ts';
 
 const rounds = 10;
 const connections = 8;
@@ -46,6 +46,7 @@ export async function download(): Promise<void> {
     const ready = await nextMessage<ServerReady>(server);
     const megabytes = ready.rpms.reduce((sum, { size }) => sum + size, 0) / 1e6;
     let residentMB = 0;
+    const syncs: number[] = [];
     /** Both begin with an empty directory and no writes of the other's under way. */
     const inNewDirectory = async <T>(action: (path: string) => Promise<T>): Promise<T> => {
       const path = join(directory, 'round');
@@ -62,6 +63,7 @@ export async function download(): Promise<void> {
         subject.send({ ...ready, directory: path, connections } satisfies SubjectOrder);
         const answer = await nextMessage<SubjectAnswer>(subject);
         residentMB = Math.max(residentMB, answer.residentMB);
+        syncs.push(answer.syncMs / 1000);
         return answer.ms / 1000;
       });
     const reference = () =>
@@ -78,7 +80,13 @@ export async function download(): Promise<void> {
     // What is compiled and looked up only once.
     await ours();
     const figure = await compare(rounds, { ours, reference });
-    print('download', 's', figure, { megabytes: rounded(megabytes), files: ready.rpms.length, connections, residentMB: rounded(residentMB) });
+    print('download', 's', figure, {
+      megabytes: rounded(megabytes),
+      files: ready.rpms.length,
+      connections,
+      residentMB: rounded(residentMB),
+      syncS: rounded(median(syncs)),
+    });
     note(`download: ${(megabytes / figure.ours).toFixed(0)} MB/s, curl ${(megabytes / figure.reference).toFixed(0)} MB/s`);
     if (residentMB > residentMBMax) missed('download', `at most ${residentMBMax} MB resident`);
   } finally {

@@ -213,6 +213,37 @@ describe('egress: http, beyond the contract', () => {
     expect(connections).toBeLessThanOrEqual(2);
   });
 
+  it('fetches many files in threads at once, each bounded as here, and ends them all when it is closed', async () => {
+    const [web, directory] = await Promise.all([site(), tempDirectory()]);
+    const egress = httpEgress({ userAgent, allow: [web.destination], transferThreads: 2 });
+    onTestFinished(async () => {
+      await egress.close();
+      await web.close();
+      await directory.remove();
+    });
+    const fetch = (path: string, name: string, more = {}) =>
+      egress.download({ url: `http://${web.destination}${path}`, bytesMax: 5000, deadlineMs: 9000, ...more }, join(directory.path, name));
+    const sizes = await Promise.all(Array.from({ length: 20 }, async (_, index) => (await fetch('/announced', `file-${index}`)).size));
+    expect(sizes).toEqual(Array.from({ length: 20 }, () => 5000));
+    expect(await readFile(join(directory.path, 'file-7'), 'utf8')).toBe('x'.repeat(5000));
+    // What the file system says comes through as it is.
+    await expect(fetch('/text', 'no-folder/file')).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(fetch('/text', 'file-7')).rejects.toMatchObject({ code: 'EEXIST' });
+    const seen: number[] = [];
+    const ending = new AbortController();
+    const reason = new Error('canceled');
+    const onBytes = (bytes: number) => {
+      seen.push(bytes);
+      ending.abort(reason);
+    };
+    await expect(fetch('/stalls', 'stalled', { onBytes, resume: {}, signal: ending.signal })).rejects.toBe(reason);
+    expect([seen.at(-1), await readFile(join(directory.path, 'stalled'), 'utf8')]).toEqual([5, 'begun']);
+    const left = fetch('/stalls', 'left').catch((error: { readonly code: string }) => error.code);
+    await egress.close();
+    expect(['REMOTE_UNREACHABLE', 'PORT_CLOSED']).toContain(await left);
+    await expect(fetch('/text', 'late')).rejects.toMatchObject({ code: 'PORT_CLOSED' });
+  });
+
   it('counts a host that falls silent as gone', async () => {
     const web = await site();
     const egress = httpEgress({ userAgent, allow: [web.destination], silenceMsMax: 100 });

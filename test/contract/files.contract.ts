@@ -91,6 +91,23 @@ export function filesContract(name: string, make: () => Promise<FilesSetup | str
       expect((await read('large', { start: 100_000, end: 499_999 }))?.equals(large.subarray(100_000, 500_000))).toBe(true);
     });
 
+    test('what is synced later is there at once, and is made durable together', async () => {
+      const later = { ifAbsent: true, syncLater: true };
+      const path = await setup.localFile(bytes('ours'));
+      expect(await files.put('later/a', { path, isOurs: true }, later)).toBe(true);
+      expect(await files.put('later/a', { path, isOurs: true }, later)).toBe(false);
+      expect(await files.put('later/a', 'other', { ifAbsent: true })).toBe(false);
+      expect(await files.put('later/b', 'text', later)).toBe(true);
+      expect([await readText('later/a'), await readText('later/b')]).toEqual(['ours', 'text']);
+      await files.copy('later/a', 'copied');
+      await files.remove('later/b');
+      await Promise.all([files.sync(), files.sync()]);
+      await files.sync();
+      expect([await readText('later/a'), await readText('copied'), await files.stat('later/b')]).toEqual(['ours', 'ours', undefined]);
+      const missing = setup.freshPath();
+      await expect(files.put('later/c', { path: missing, isOurs: true }, later)).rejects.toMatchObject({ code: 'FILE_MISSING' });
+    });
+
     test('a put replaces, and with ifAbsent leaves what is there', async () => {
       await files.put('a', 'first');
       expect(await files.put('a', 'second')).toBe(true);

@@ -37,6 +37,16 @@ export function partialFilesContract(name: string, make: () => Promise<PartialFi
         expect(parts.pathOf('a1').startsWith(`${parts.directory}/`)).toBe(true);
       }));
 
+    test('the start of a part is read, as far as it is there', () =>
+      withSetup(async ({ parts, write, now }) => {
+        await write(parts.pathOf('a1'), 'half', now);
+        await write(parts.pathOf('b2'), 'other', now);
+        // Asked for together, each has its own.
+        const [first, second] = await Promise.all([parts.start('a1', 3), parts.start('b2', 100)]);
+        expect([first, second].map((bytes) => Buffer.from(bytes).toString())).toEqual(['hal', 'other']);
+        expect((await parts.start('none', 10)).byteLength).toBe(0);
+      }));
+
     test('a key that could be another path is a bug', () =>
       withSetup(async ({ parts }) => {
         for (const key of ['', '..', 'a/b', 'a.b', 'a b', 'ä', 'x'.repeat(121), '\0']) expect(() => parts.pathOf(key)).toThrow('no key of a partial file');

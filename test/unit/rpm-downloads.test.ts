@@ -353,7 +353,9 @@ describe('all RPM downloads of a process', () => {
     const held = Array.from({ length: 6 }, (_, index) => ask(slow, index, (turn) => void waiting.push(() => send(turn))));
     await until(() => slow.asked.length === 3, { what: 'the slow host to be busy' });
     await Promise.all(Array.from({ length: 6 }, (_, index) => ask(quick, index + 6)));
-    expect([slow.asked.length, quick.asked.length, quick.connections()]).toEqual([3, 6, 1]);
+    expect([slow.asked.length, quick.asked.length]).toEqual([3, 6]);
+    // The second request may start before the first connection is seen to be idle.
+    expect(quick.connections()).toBeLessThanOrEqual(2);
     for (let done = 0; done < 6; done += 1) (await until(() => waiting.shift(), { what: 'the next of the slow host' }))();
     await Promise.all(held);
   });
