@@ -209,7 +209,7 @@ async function removeTree(path: string, programs: Programs | undefined): Promise
       await programs?.run({ command: 'umount', args: ['-l', '--', mount], deadlineMs: 30_000 }).catch(() => {});
     }
     if ((await mountsBelow(path)).length > 0) return;
-    for (const device of await loopDevicesOn(path)) {
+    for (const device of await loopDevicesOn(path, programs)) {
       for (const mapped of await mappedOn(device)) {
         await programs?.run({ command: 'dmsetup', args: ['remove', '--force', '--retry', mapped], deadlineMs: 30_000 }).catch(() => {});
       }
@@ -237,10 +237,24 @@ async function mountsBelow(path: string): Promise<readonly string[]> {
 }
 
 /** A tool that was killed cannot give back its loop devices, and unlike its mounts they do not end with its namespaces. */
-async function loopDevicesOn(path: string): Promise<readonly string[]> {
+async function loopDevicesOn(path: string, programs: Programs | undefined): Promise<readonly string[]> {
   const names = (await readdir('/sys/block').catch(() => [])).filter((name) => /^loop\d+$/.test(name));
-  const backings = await Promise.all(
-    names.map(async (name) => ({ name, file: await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '') })),
-  );
-  return backings.filter(({ file }) => file.startsWith(`${path}/`)).map(({ name }) => `/dev/${name}`);
+  // The kernel tells the file by its mount: of a sandbox that has gone that begins at the workspace, or at a temporary directory in it.
+  const scratch = join(path, '.private');
+  const starts = [path, ...(await readdir(scratch).catch(() => [])).map((name) => join(scratch, name))];
+  const found: string[] = [];
+  for (const name of names) {
+    const file = (await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8').catch(() => '')).replace(/\n$/, '');
+    if (file === '') continue;
+    const device = `/dev/${name}`;
+    const here = (await Promise.all(starts.map((start) => lstat(start + file).catch(() => undefined)))).flatMap((stats) => (stats ? [String(stats.ino)] : []));
+    // Another's file may be called alike.
+    if (file.startsWith(`${path}/`) || (here.length > 0 && here.includes(await backingInode(device, programs)))) found.push(device);
+  }
+  return found;
+}
+
+async function backingInode(device: string, programs: Programs | undefined): Promise<string> {
+  const request = { command: 'losetup', args: ['--list', '--noheadings', '--raw', '--output', 'BACK-INO', device], deadlineMs: 30_000 };
+  return (await programs?.run(request).catch(() => undefined))?.stdout.trim() || 'unknown';
 }

@@ -336,6 +336,27 @@ describe.runIf(isRoot)('a service that is killed', () => {
   });
 });
 
+describe.runIf(isRoot)('a loop device that a sandboxed program leaves', () => {
+  it.each(['.', '/var/tmp'])('goes with the workspace, its file in %s', async (place) => {
+    const root = await testDirectory();
+    const programs = spawnedPrograms({ hides: [root] });
+    const files = localFiles({ directory: join(root, 'files') });
+    onTestFinished(() => files.close());
+    const workspace = await localWorkspaces({ directory: join(root, 'work'), files, owner: 'test', programs }).create('loops');
+    const script = `truncate -s 4M ${place}/disk && losetup --find --show ${place}/disk`;
+    const sandbox = { directory: workspace.path, loopDevices: true };
+    const { stdout, stderr } = await programs.run({
+      ...{ command: 'sh', args: ['-c', script], cwd: workspace.path, isolation: 'private-no-network', sandbox },
+      deadlineMs: 10_000,
+    });
+    const backing = `/sys/block/${stdout.trim().replace('/dev/', '')}/loop/backing_file`;
+    expect(await readFile(backing, 'utf8'), stderr).toMatch(/disk\n$/);
+    await workspace.dispose();
+    await expect(stat(backing)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(await readdir(join(root, 'work'))).toEqual([]);
+  });
+});
+
 describe.runIf(isRoot)('a program that prints without end', () => {
   it('1 GB of output is read in bounded memory, while this process goes on with its other work', async () => {
     const at = await setUp(undefined);
