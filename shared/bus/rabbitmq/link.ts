@@ -81,8 +81,7 @@ export function openLink({ dial, url, name, clock, onTrouble }: LinkOptions): Li
       isTold = false;
       isBlocked = false;
       model = now;
-      // amqplib ends the socket of a peer that fell silent and waits for its farewell, which does not come.
-      now.on('close', () => (now.connection as { stream?: { destroy?: () => void } }).stream?.destroy?.());
+      now.on('close', () => dropSocket(now));
       for (const opened of [...connected]) opened(now);
       changed();
     });
@@ -186,11 +185,18 @@ export function openLink({ dial, url, name, clock, onTrouble }: LinkOptions): Li
       isClosed = true;
       reason = 'it was closed';
       const made = await recovering.catch(() => undefined);
+      const last = model;
       if (made) await bounded(clock, closeTimeoutMs, made.close()).catch(() => undefined);
+      if (last) dropSocket(last);
       model = undefined;
       changed();
     },
   };
+}
+
+/** amqplib ends the socket of a peer that fell silent and waits for its farewell, which does not come: the process could not end meanwhile. */
+function dropSocket({ connection }: ChannelModel): void {
+  (connection as { stream?: { destroy?: () => void } }).stream?.destroy?.();
 }
 
 /** A new channel whose errors are no uncaught ones: whoever waits for an answer on it gets them. */

@@ -236,7 +236,8 @@ export function brokerSubscriber(options: SubscriberOptions): Subscriber {
       () => answer(held, (channel, message) => channel.ack(message)),
       (error: unknown) => {
         onHandlerError(error, delivery);
-        giveBack(held);
+        // It comes again at once, so not before the broker may take what is published.
+        clock.after(requeueMaxMs, () => giveBack(held));
       },
     );
     answering.add(answered);

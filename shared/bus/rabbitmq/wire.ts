@@ -2,6 +2,7 @@
 import { derivedId } from '../../events/envelope.ts';
 import type { Delivery } from '../bus.ts';
 import type { DeadLetter } from '../dead-letter.ts';
+import { isRoutingKey } from '../routing-key.ts';
 
 /** What of a message that came from the broker is read here; amqplib's messages have it. */
 export interface ReceivedMessage {
@@ -28,7 +29,8 @@ const deliveryCountHeader = 'x-delivery-count';
 /** For the dead letter of a message whose readers vanished again and again. */
 const deliveryLimitCode = 'DELIVERY_LIMIT';
 
-const count = (value: unknown): number => (typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? value : 0);
+const countMax = 1_000_000;
+const count = (value: unknown): number => (typeof value === 'number' && Number.isSafeInteger(value) && value > 0 ? Math.min(value, countMax) : 0);
 const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
 
 /** Times that the message was handed out before. */
@@ -92,7 +94,9 @@ export function letterOf(message: ReceivedMessage, now: string): DeadLetter {
 }
 
 function originalKey({ properties, fields }: ReceivedMessage): string {
-  return text(properties.headers?.[routingKeyHeader]) ?? fields.routingKey;
+  const key = text(properties.headers?.[routingKeyHeader]);
+  // Anybody may have written it, and what is no key could not be published again.
+  return key !== undefined && isRoutingKey(key) ? key : fields.routingKey;
 }
 
 /** A message of somebody else may have no id; the same one has the same id whenever it is read. */
@@ -109,6 +113,6 @@ function firstDeath(deaths: unknown): { readonly queue?: string; readonly reason
   return {
     ...(typeof queue === 'string' ? { queue } : {}),
     ...(typeof reason === 'string' ? { reason } : {}),
-    ...(typeof seconds === 'number' && seconds < 1e11 ? { at: new Date(seconds * 1000).toISOString() } : {}),
+    ...(typeof seconds === 'number' && seconds >= 0 && seconds < 1e11 ? { at: new Date(seconds * 1000).toISOString() } : {}),
   };
 }
