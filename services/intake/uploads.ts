@@ -12,6 +12,7 @@ import type { Log } from '../../shared/log/log.ts';
 import type { Programs } from '../../shared/programs/programs.ts';
 import type { ReleasesFile } from '../../shared/releases/releases.ts';
 import { checkDigests } from '../../shared/rpm/verify-signatures.ts';
+import type { Leadership } from '../../shared/stage/leadership.ts';
 import type { Collection } from '../../shared/store/store.ts';
 import { isUsable, type UploadedRpm, uploadId } from '../../shared/uploads/uploaded-rpm.ts';
 import type { Workspaces } from '../../shared/workspace/workspace.ts';
@@ -307,17 +308,24 @@ export function startUploadSweep({
   uploads,
   clock,
   logger,
+  leadership,
   intervalMs = defaultSweepMs,
 }: {
   readonly uploads: Pick<RpmUploads, 'sweep'>;
   readonly clock: Clock;
   readonly logger: Log;
+  /** Where other processes sweep too; one of them does it. */
+  readonly leadership?: Leadership;
   readonly intervalMs?: number;
 }): UploadSweep {
   const stopping = new AbortController();
   const loop = (async () => {
     while (!stopping.signal.aborted) {
-      await uploads.sweep().catch((error: unknown) => logger.warn({ err: error }, 'uploaded RPMs could not be swept'));
+      try {
+        if (!leadership || (await leadership.leads())) await uploads.sweep();
+      } catch (error) {
+        logger.warn({ err: error }, 'uploaded RPMs could not be swept');
+      }
       await clock.sleep(intervalMs, stopping.signal).catch(() => undefined);
     }
   })();
@@ -325,6 +333,7 @@ export function startUploadSweep({
     stop: async () => {
       stopping.abort(new Error('the sweep of uploads stops'));
       await loop;
+      await leadership?.resign().catch(() => undefined);
     },
   };
 }

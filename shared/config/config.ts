@@ -26,6 +26,10 @@ export interface Config {
   readonly mail: { readonly scheme: 'file'; readonly path: string };
   readonly stateDir: string;
   readonly listen: Listen;
+  /** Where a service alone answers those who watch it. */
+  readonly healthListen: Listen;
+  /** Address of a running sample site, for services alone; absent: releases that need one are left out. */
+  readonly sampleSite?: string;
   /** Where people and letters find this service. */
   readonly publicUrl: string;
   readonly logLevel: LogLevel;
@@ -273,6 +277,8 @@ const Environment = z.object({
   SPINDLE_STATE_DIR: text.pipe(z.string().refine((path) => !path.includes('\0'), 'is not a path')).optional(),
   SPINDLE_PUBLIC_URL: publicUrl.optional(),
   SPINDLE_LISTEN: listen.optional(),
+  SPINDLE_HEALTH_LISTEN: listen.optional(),
+  SPINDLE_SAMPLE_SITE: publicUrl.optional(),
   SPINDLE_LOG_LEVEL: text.pipe(z.enum(logLevels, { error: `is not one of ${logLevels.join(', ')}` })).optional(),
   SPINDLE_AUTH: text
     .pipe(
@@ -319,7 +325,7 @@ const urlOf = ({ host, port }: Listen) => `http://${host.includes(':') ? `[${hos
 
 /**
  * Reads the settings. An empty variable counts as unset. Throws one ConfigProblem that names every variable that is wrong.
- * Relative paths are below `cwd`.
+ * Relative paths are below `cwd`. `shape`: a service alone shares bus and store with other processes, so it takes only those that can be shared.
  */
 export function readConfig(
   environment: Readonly<Record<string, string | undefined>> = process.env,
@@ -328,11 +334,13 @@ export function readConfig(
     cores: availableParallelism(),
     memoryBytes: totalmem(),
   },
+  shape: 'embedded' | 'alone' = 'embedded',
 ): Config {
   const given = Object.entries(environment).filter(([name, value]) => name.startsWith('SPINDLE_') && value);
   // Everything is wrapped before the schema sees it, so that no message of the schema library can quote a value.
   const parsed = Environment.safeParse(Object.fromEntries(given.map(([name, value]) => [name, new Secret(value ?? '')])));
   const problems = parsed.error?.issues.map(({ path, message }) => ({ variable: String(path[0]), message })) ?? [];
+  if (shape === 'alone') problems.push(...unshared(given));
   const listens = parsed.data?.SPINDLE_LISTEN ?? { host: '127.0.0.1', port: 8080 };
   if (parsed.success && !isLoopback(listens.host)) {
     problems.push({ variable: 'SPINDLE_LISTEN', message: `${listens.host} is not a loopback address, and SPINDLE_AUTH=none serves no other` });
@@ -358,6 +366,8 @@ export function readConfig(
     mail: { scheme: 'file' as const, path: below(settings.SPINDLE_MAIL_URL, 'mail') },
     stateDir,
     listen: listens,
+    healthListen: settings.SPINDLE_HEALTH_LISTEN ?? { host: '127.0.0.1', port: 0 },
+    ...(settings.SPINDLE_SAMPLE_SITE === undefined ? {} : { sampleSite: settings.SPINDLE_SAMPLE_SITE }),
     publicUrl: settings.SPINDLE_PUBLIC_URL ?? urlOf(listens),
     logLevel: settings.SPINDLE_LOG_LEVEL ?? 'info',
     auth: 'none' as const,
@@ -389,6 +399,18 @@ export function readConfig(
 export function withPort(config: Config, port: number): Config {
   const listens = { ...config.listen, port };
   return deepFreeze({ ...config, listen: listens, publicUrl: config.publicUrl === urlOf(config.listen) ? urlOf(listens) : config.publicUrl });
+}
+
+function unshared(given: readonly (readonly [name: string, value: string | undefined])[]): readonly { readonly variable: string; readonly message: string }[] {
+  const settings = Object.fromEntries(given);
+  const schemes = { SPINDLE_BUS_URL: 'embedded', SPINDLE_STORE_URL: 'file' } as const;
+  const needed = { SPINDLE_BUS_URL: 'amqp://user:password@host/virtual-host', SPINDLE_STORE_URL: 'mongodb://user:password@host/database' } as const;
+  return (['SPINDLE_BUS_URL', 'SPINDLE_STORE_URL'] as const).flatMap((variable) => {
+    const value = settings[variable];
+    if (value !== undefined && schemeOf(value) !== schemes[variable]) return [];
+    const said = value === undefined ? `is not set, and \`${schemes[variable]}:\` is` : `\`${schemes[variable]}:\` is`;
+    return [{ variable, message: `${said} for one process only; a service alone shares it with others: ${needed[variable]}` }];
+  });
 }
 
 function unknownVariable(name: string): readonly string[] {

@@ -1,5 +1,6 @@
 /** Routes for those who watch the service: is the process there, and can it work. */
 import { z } from 'zod';
+import { SpindleError } from '../build/failure.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Clock } from '../clock/clock.ts';
 import type { Files } from '../files/files.ts';
@@ -17,18 +18,26 @@ export interface HealthPorts {
 
 export function healthRoutes(app: App, { store, files, bus, clock }: HealthPorts): void {
   const checks = { store: () => store.ping(), files: () => files.ping(), bus: () => bus.ping() };
-  const Readiness = z.object({ status: z.enum(['ready', 'not-ready']), checks: z.record(z.string(), z.enum(['ok', 'failed'])) });
+  const Readiness = z.object({
+    status: z.enum(['ready', 'not-ready']),
+    checks: z.record(z.string(), z.enum(['ok', 'failed'])),
+    /** Of those that failed: why. */
+    problems: z.record(z.string(), z.string()),
+  });
 
-  const isOk = async (check: () => Promise<void>): Promise<boolean> => {
+  /** Why it cannot be used now; undefined where it can. */
+  const problemOf = async (check: () => Promise<void>): Promise<string | undefined> => {
     const timeout = new AbortController();
+    const silent = `it did not answer within ${checkTimeoutMs / 1000} s`;
     try {
       const late = clock.sleep(checkTimeoutMs, timeout.signal).then(
-        () => false,
-        () => false,
+        () => silent,
+        () => silent,
       );
-      return await Promise.race([check().then(() => true), late]);
-    } catch {
-      return false;
+      return await Promise.race([check().then(() => undefined), late]);
+    } catch (error) {
+      // Messages with a code are made for people; others may hold anything.
+      return error instanceof SpindleError ? `${error.code}: ${error.message}` : 'it cannot be used';
     } finally {
       timeout.abort();
     }
@@ -46,10 +55,15 @@ export function healthRoutes(app: App, { store, files, bus, clock }: HealthPorts
     url: '/readyz',
     schema: { tags: ['service'], summary: 'Every port can be used', response: { 200: Readiness, 503: Readiness } },
     handler: async (_request, reply) => {
-      const results = await Promise.all(Object.entries(checks).map(async ([name, check]) => [name, (await isOk(check)) ? 'ok' : 'failed'] as const));
-      const isReady = results.every(([, result]) => result === 'ok');
+      const found = await Promise.all(Object.entries(checks).map(async ([name, check]) => [name, await problemOf(check)] as const));
+      const problems = Object.fromEntries(found.flatMap(([name, problem]) => (problem === undefined ? [] : [[name, problem]])));
+      const isReady = Object.keys(problems).length === 0;
       reply.code(isReady ? 200 : 503);
-      return { status: isReady ? ('ready' as const) : ('not-ready' as const), checks: Object.fromEntries(results) };
+      return {
+        status: isReady ? ('ready' as const) : ('not-ready' as const),
+        checks: Object.fromEntries(found.map(([name, problem]) => [name, problem === undefined ? ('ok' as const) : ('failed' as const)])),
+        problems,
+      };
     },
   });
 }

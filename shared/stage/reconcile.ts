@@ -6,6 +6,7 @@ import type { Clock } from '../clock/clock.ts';
 import type { Log } from '../log/log.ts';
 import type { Versioned } from '../store/store.ts';
 import { lostAttemptsMax } from './disposition.ts';
+import type { Leadership } from './leadership.ts';
 import { type RelayPorts, relayOutbox } from './outbox.ts';
 
 /** How often each state is looked at. With a lease of 20 s this notices a lost process well within 30 s. */
@@ -50,10 +51,17 @@ export interface Reconciler {
   stop(): Promise<void>;
 }
 
+/** `leadership`: where other processes have a reconciler too; one of them looks. */
 export function startReconciler(
-  options: RelayPorts & { readonly clock: Clock; readonly logger: Log; readonly states: readonly BuildState[]; readonly intervalMs?: number },
+  options: RelayPorts & {
+    readonly clock: Clock;
+    readonly logger: Log;
+    readonly states: readonly BuildState[];
+    readonly leadership?: Leadership;
+    readonly intervalMs?: number;
+  },
 ): Reconciler {
-  const { builds, clock, logger, states, probe } = options;
+  const { builds, clock, logger, states, leadership, probe } = options;
   const stopping = new AbortController();
 
   const drive = async (found: Versioned<Build>): Promise<boolean> => {
@@ -93,7 +101,7 @@ export function startReconciler(
   const loop = (async () => {
     while (!stopping.signal.aborted) {
       try {
-        await pass();
+        if (!leadership || (await leadership.leads())) await pass();
       } catch (error) {
         logger.warn({ err: error }, 'reconciler pass failed');
       }
@@ -106,6 +114,7 @@ export function startReconciler(
     stop: async () => {
       stopping.abort(new Error('reconciler stopped'));
       await loop;
+      await leadership?.resign().catch(() => undefined);
     },
   };
 }

@@ -44,6 +44,8 @@ export interface StageRuntime extends StagePorts {
   /** Names this process for people, and in claims. */
   readonly worker: string;
   readonly probe?: Probe;
+  /** For those who count. `outcome`: `returned`, `threw`, `canceled`, `stopping`, `lease-lost`. */
+  readonly onStageEnded?: (run: { readonly stage: string; readonly outcome: string; readonly durationMs: number }) => void;
 }
 
 export interface RunningStage {
@@ -314,7 +316,9 @@ export async function runStage(
     phases.end();
     await endLog(buildLog, outcome);
     await conclude(run, outcome);
-    logger.info({ buildId: build.id, outcome: outcome.kind, attempt, durationMs: clock.now() - startedAt }, 'stage ended');
+    const durationMs = clock.now() - startedAt;
+    runtime.onStageEnded?.({ stage: stage.name, outcome: outcome.kind, durationMs });
+    logger.info({ buildId: build.id, outcome: outcome.kind, attempt, durationMs }, 'stage ended');
   };
 
   type Outcome =

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { SpindleError } from '../build/failure.ts';
 import { spindleVersion } from '../build/version.ts';
 import type { Bus, Delivery } from '../bus/bus.ts';
 import type { DeadLetter } from '../bus/dead-letter.ts';
@@ -64,22 +65,44 @@ export interface HostAdapters {
   readonly control?: Pick<SpawnedPrograms, 'enforcement' | 'sweep' | 'close'>;
 }
 
-/** Without settings, nothing is built: programs then have no sandbox to hide a state directory from. */
-export function hostAdapters(config?: Config): HostAdapters {
+/**
+ * Without settings, nothing is built: programs then have no sandbox to hide a state directory from. `hidden`: a directory above that of this process, where others have theirs.
+ */
+export function hostAdapters(config?: Config, hidden = config?.stateDir ?? ''): HostAdapters {
   const clock = systemClock();
   if (!config) return { clock, programs: spawnedPrograms({ clock }) };
   const programs = spawnedPrograms({
     clock,
     bounds: config.buildBounds,
-    hides: [config.stateDir, ...[config.store, config.files, config.mail].flatMap((place) => ('path' in place ? [place.path] : []))],
+    hides: [hidden, ...[config.store, config.files, config.mail].flatMap((place) => ('path' in place ? [place.path] : []))],
     // Whoever has the state directory owns what is named after it.
     controlGroups: createHash('sha256').update(config.stateDir).digest('hex').slice(0, 12),
   });
   return { clock, programs, control: programs };
 }
 
+/** The store may lie elsewhere, but what is in the state directory belongs to one process too. Rejects with STATE_DIR_LOCKED where another one has it. */
+export async function lockStateDir(stateDir: string, life: Lifecycle): Promise<void> {
+  const lock = await openEmbeddedStore({ path: join(stateDir, 'lock.sqlite') });
+  life.add('lock', () => lock.close());
+}
+
+/** What only some services use: letters; what is fetched and the packages that are made of it; dnf. */
+export type AdapterNeed = 'mail' | 'packages' | 'solver';
+
+/** Stands for an adapter that a service said it does not need: a call of it is a mistake of ours. */
+function notOpened<T extends object>(name: string): T {
+  return new Proxy({} as T, {
+    get: (_target, property) => {
+      // What looks whether it is a promise, or prints it, calls nothing.
+      if (typeof property === 'symbol' || property === 'then' || property === 'toJSON') return undefined;
+      throw new SpindleError('INTERNAL', `${name} is used by a service that did not say that it needs it`);
+    },
+  });
+}
+
 /**
- * Opens the adapters and hands each to the lifecycle, which closes it. Rejects with STATE_DIR_LOCKED where another process has the state directory.
+ * Opens the adapters and hands each to the lifecycle, which closes it. The state directory is locked already. `needs`: of those that only some services use; all where left out.
  * `allow`: addresses besides public ones that may be fetched from.
  */
 export async function openAdapters(
@@ -91,20 +114,37 @@ export async function openAdapters(
     readonly logger: Log;
     readonly worker: string;
     readonly allow: readonly string[];
+    readonly needs?: readonly AdapterNeed[];
   },
 ): Promise<Adapters> {
-  const { clock, programs, logger } = options;
-  // The store may lie elsewhere, but what is in the state directory belongs to one process too.
-  const lock = await openEmbeddedStore({ path: join(config.stateDir, 'lock.sqlite') });
-  life.add('lock', () => lock.close());
+  const { clock, programs } = options;
+  const isNeeded = (need: AdapterNeed) => options.needs?.includes(need) ?? true;
   const store = await openStore(config, options);
   life.add('store', () => store.close());
   const files = await openFiles(config, life, options);
-  const mail = fileMail({ directory: config.mail.path });
-  life.add('mail', () => mail.close());
+  const mail = isNeeded('mail') ? fileMail({ directory: config.mail.path }) : notOpened<Mail>('mail');
+  if (isNeeded('mail')) life.add('mail', () => mail.close());
   const { bus, queues } = await openBus(config, life, { ...options, store });
   life.add('bus', () => bus.close());
-  const egress = httpEgress({ userAgent, allow: options.allow, transferThreads: Math.min(transferThreadsMax, availableParallelism()) });
+  // One name for good: whoever has the state directory owns every workspace in it, those of a dead predecessor too.
+  const workspaces = localWorkspaces({ directory: join(config.stateDir, 'work'), files, owner: 'spindle', programs });
+  const fetching = isNeeded('packages') ? await openPackages(config, life, { ...options, files }) : notOpenedPackages();
+  const solver = isNeeded('solver') ? openSolver(config, life, { ...options, egress: fetching.egress }) : notOpened<Solver>('solver');
+  return { clock, programs, store, bus, queues, files, mail, workspaces, ...fetching, solver };
+}
+
+type Fetching = Pick<Adapters, 'egress' | 'downloads' | 'rpms'>;
+
+function notOpenedPackages(): Fetching {
+  return { egress: notOpened('egress'), downloads: notOpened('downloads'), rpms: notOpened('the RPM store') };
+}
+
+async function openPackages(
+  config: Config,
+  life: Lifecycle,
+  { clock, logger, files, allow }: { readonly clock: Clock; readonly logger: Log; readonly files: Files; readonly allow: readonly string[] },
+): Promise<Fetching> {
+  const egress = httpEgress({ userAgent, allow, transferThreads: Math.min(transferThreadsMax, availableParallelism()) });
   life.add('egress', () => egress.close());
   const partials = localPartialFiles({ directory: join(config.stateDir, 'downloads'), clock });
   const rpms = await localRpmStore({
@@ -117,8 +157,14 @@ export async function openAdapters(
   life.add('RPM store', () => rpms.close());
   const downloads = rpmDownloads({ egress, clock, partials, target: contentTarget(files) });
   life.add('downloads', () => downloads.close());
-  // One name for good: whoever has the state directory owns every workspace in it, those of a dead predecessor too.
-  const workspaces = localWorkspaces({ directory: join(config.stateDir, 'work'), files, owner: 'spindle', programs });
+  return { egress, downloads, rpms };
+}
+
+function openSolver(
+  config: Config,
+  life: Lifecycle,
+  { clock, programs, egress }: { readonly clock: Clock; readonly programs: Programs; readonly egress: Egress },
+): Solver {
   const repositories = cachedRepositories({ directory: join(config.stateDir, 'metadata'), egress, programs, clock });
   life.add('repositories', () => repositories.close());
   const solver = dnfSolver({
@@ -131,7 +177,7 @@ export async function openAdapters(
     ...(process.getuid?.() === 0 ? { isolation: 'private-no-network' as const } : {}),
   });
   life.add('solver', () => solver.close());
-  return { clock, programs, store, bus, queues, files, mail, workspaces, egress, downloads, rpms, solver };
+  return solver;
 }
 
 async function openStore(config: Config, { clock, logger }: { readonly clock: Clock; readonly logger: Log }): Promise<Store> {

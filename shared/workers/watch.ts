@@ -6,6 +6,7 @@ import type { OpenBuildLog } from '../build-log/build-log.ts';
 import type { Bus } from '../bus/bus.ts';
 import type { Clock } from '../clock/clock.ts';
 import type { Log } from '../log/log.ts';
+import type { Leadership } from '../stage/leadership.ts';
 import type { Collection, Versioned } from '../store/store.ts';
 import { isForgotten, type Worker, whyNobodyCan } from './worker.ts';
 
@@ -29,9 +30,11 @@ export function startWorkerWatch(options: {
   readonly clock: Clock;
   readonly logger: Log;
   readonly openBuildLog: OpenBuildLog;
+  /** Where other processes have a watch too; one of them looks. */
+  readonly leadership?: Leadership;
   readonly intervalMs?: number;
 }): WorkerWatch {
-  const { workers, builds, bus, clock, logger, openBuildLog } = options;
+  const { workers, builds, bus, clock, logger, openBuildLog, leadership } = options;
   const stopping = new AbortController();
   let forgetAt = clock.now() + forgetEveryMs;
 
@@ -81,7 +84,7 @@ export function startWorkerWatch(options: {
       await clock.sleep(options.intervalMs ?? defaultIntervalMs, stopping.signal).catch(() => undefined);
       if (stopping.signal.aborted) return;
       try {
-        await pass();
+        if (!leadership || (await leadership.leads())) await pass();
       } catch (error) {
         logger.warn({ err: error }, 'the look for builds that nobody can make failed');
       }
@@ -93,6 +96,7 @@ export function startWorkerWatch(options: {
     stop: async () => {
       stopping.abort(new Error('the watch over workers stops'));
       await loop;
+      await leadership?.resign().catch(() => undefined);
     },
   };
 }

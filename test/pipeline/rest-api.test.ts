@@ -215,10 +215,11 @@ describe('seeing', () => {
 
   test('health, readiness, the description and its page', async () => {
     expect((await f.app.inject('/healthz')).json()).toEqual({ status: 'ok' });
-    expect((await f.app.inject('/readyz')).json()).toEqual({ status: 'ready', checks: { store: 'ok', files: 'ok', bus: 'ok' } });
+    expect((await f.app.inject('/readyz')).json()).toEqual({ status: 'ready', checks: { store: 'ok', files: 'ok', bus: 'ok' }, problems: {} });
     await f.files.close();
     const notReady = await f.app.inject('/readyz');
     expect([notReady.statusCode, notReady.json().checks.files]).toEqual([503, 'failed']);
+    expect(notReady.json().problems).toEqual({ files: expect.stringMatching(/^PORT_CLOSED: /) });
     const page = await f.app.inject('/docs');
     expect(page.statusCode).toBe(200);
     expect(page.headers['content-security-policy']).toContain("script-src 'self';");

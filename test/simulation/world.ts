@@ -1,10 +1,11 @@
 /** The simulated world: several processes of every service on shared, faulty ports, a stream of builds, and a tormentor; all decided by one seed. */
 
+import { imageEngines } from '../../services/image-builder/engines/all.ts';
 import { startBuildNode } from '../../services/image-builder/node.ts';
 import { startScheduler } from '../../services/intake/scheduler.ts';
 import { deliveryCollection } from '../../services/notifier/delivery.ts';
 import { runNotifier } from '../../services/notifier/service.ts';
-import { imageEngines, pipelineStages } from '../../services/pipeline.ts';
+import { pipelineStages } from '../../services/pipeline.ts';
 import { type Build, buildCollection, newBuild } from '../../shared/build/build.ts';
 import { SpindleError } from '../../shared/build/failure.ts';
 import { SingleBuildRequest } from '../../shared/build/request.ts';

@@ -25,6 +25,7 @@ describe('settings', () => {
       store: { scheme: 'file', path: '/home/spindle/.spindle/store' },
       files: { scheme: 'file', path: '/home/spindle/.spindle/files' },
       mail: { scheme: 'file', path: '/home/spindle/.spindle/mail' },
+      healthListen: { host: '127.0.0.1', port: 0 },
       stateDir: '/home/spindle/.spindle',
       listen: { host: '127.0.0.1', port: 8080 },
       publicUrl: 'http://127.0.0.1:8080',
@@ -235,6 +236,33 @@ describe('settings', () => {
       expect(problem, wrong).toContain('is not an http or https URL');
       expect(problem).not.toContain('hunter2');
     }
+  });
+
+  test('a service alone takes only what processes can share, and every wrong setting is named at once', () => {
+    const problems = (environment: Record<string, string>) => {
+      try {
+        readConfig(environment, host, 'alone');
+        return {};
+      } catch (error) {
+        return Object.fromEntries((error as ConfigProblem).problems.map(({ variable, message }) => [variable, message]));
+      }
+    };
+    const shared = { SPINDLE_BUS_URL: 'amqp://broker', SPINDLE_STORE_URL: 'mongodb://db' };
+    expect(problems(shared)).toEqual({});
+    expect(problems({})).toEqual({
+      SPINDLE_BUS_URL: 'is not set, and `embedded:` is for one process only; a service alone shares it with others: amqp://user:password@host/virtual-host',
+      SPINDLE_STORE_URL: 'is not set, and `file:` is for one process only; a service alone shares it with others: mongodb://user:password@host/database',
+    });
+    expect(
+      Object.keys(
+        problems({ SPINDLE_BUS_URL: 'embedded:', SPINDLE_STORE_URL: 'file:///x', SPINDLE_HEALTH_LISTEN: 'nowhere', SPINDLE_BUILDER_SLOTS: 'x' }),
+      ).sort(),
+    ).toEqual(['SPINDLE_BUILDER_SLOTS', 'SPINDLE_BUS_URL', 'SPINDLE_HEALTH_LISTEN', 'SPINDLE_STORE_URL']);
+    expect(Object.keys(problems({ ...shared, SPINDLE_BUS_URL: 'kafka://x' }))).toEqual(['SPINDLE_BUS_URL']);
+    const { healthListen } = readConfig(shared, host, 'alone');
+    expect(healthListen).toEqual({ host: '127.0.0.1', port: 0 });
+    // Health and metrics hold nothing secret: others may watch.
+    expect(problems({ ...shared, SPINDLE_HEALTH_LISTEN: '0.0.0.0:9090' })).toEqual({});
   });
 
   test('without sign-in only loopback is served', () => {
