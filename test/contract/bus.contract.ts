@@ -197,6 +197,25 @@ export function busContract(name: string, make: () => Promise<BusSetup | string>
       await until(() => taken.length > 0);
     });
 
+    test('a subscriber that had little room for a while is handed as many as it can take when it has room', async () => {
+      const release: (() => void)[] = [];
+      const subscription = await bus.subscribe({ queues: ['one'], prefetch: 8 }, async () => {
+        await new Promise<void>((resolve) => release.push(resolve));
+        return 'ack';
+      });
+      subscription.pause();
+      subscription.resume(1);
+      await bus.publish(message('thing.one'));
+      await until(() => release.length === 1);
+      // Not idle, and with room for all but the one in hand.
+      subscription.resume(8);
+      for (let index = 0; index < 9; index += 1) await bus.publish(message('thing.one'));
+      await until(() => release.length === 8);
+      for (const resolve of release) resolve();
+      await until(() => release.length === 10);
+      for (const resolve of release) resolve();
+    });
+
     test('many messages at once are all taken or refused, each by what it is', async () => {
       const seen = await collect('one');
       const results = await Promise.allSettled(

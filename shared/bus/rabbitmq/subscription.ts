@@ -309,9 +309,8 @@ export function brokerSubscriber(options: SubscriberOptions): Subscriber {
     resume: (room = prefetch) => {
       if (isClosed) return;
       const wanted = Math.max(1, Math.min(prefetch, room));
-      const isIdle = running === 0 && [...(session?.unanswered.values() ?? [])].every((count) => count === 0);
-      // A new prefetch means new consumers: so it is only changed where there are none, or nothing to do.
-      if (isPaused || (isIdle && wanted > width)) width = wanted;
+      // A new prefetch means new consumers, two round trips: so it only grows where it at least doubles.
+      if (isPaused || wanted >= width * 2) width = wanted;
       isPaused = false;
       if (session) void steer(session);
       pump();
