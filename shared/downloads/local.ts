@@ -5,8 +5,15 @@ import { join } from 'node:path';
 import type { Clock } from '../clock/clock.ts';
 import { leavings, type PartialFiles, partialName } from './partial-files.ts';
 
+export interface LocalPartialFilesOptions {
+  readonly directory: string;
+  readonly clock: Pick<Clock, 'now'>;
+  /** Directories that whole files go to: they may be on other file systems, and need the room as well. */
+  readonly goTo?: readonly string[];
+}
+
 /** The directory is made where it is missing, at once, so that whoever gets a path can write to it. */
-export function localPartialFiles({ directory, clock }: { readonly directory: string; readonly clock: Pick<Clock, 'now'> }): PartialFiles {
+export function localPartialFiles({ directory, clock, goTo = [] }: LocalPartialFilesOptions): PartialFiles {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const pathOf = (key: string) => `${directory}/${partialName(key)}`;
   const missing = (error: NodeJS.ErrnoException): undefined => {
@@ -45,9 +52,14 @@ export function localPartialFiles({ directory, clock }: { readonly directory: st
       for (const key of gone) await rm(join(directory, `${key}.part`), { force: true });
       return gone.length;
     },
-    freeBytes: async () => {
-      const { bavail, bsize } = await statfs(directory);
-      return bavail * bsize;
+    room: async () => {
+      const rooms = await Promise.all(
+        [directory, ...goTo].map(async (place) => {
+          const { bavail, bsize } = await statfs(place);
+          return { bytes: bavail * bsize, directory: place };
+        }),
+      );
+      return rooms.reduce((least, room) => (room.bytes < least.bytes ? room : least));
     },
   };
 }

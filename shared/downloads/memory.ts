@@ -42,7 +42,7 @@ export function memoryDisk(workspaces: MemoryWorkspaces): MemoryDisk {
           return gone.length;
         },
         // Memory has no end that a test would want to meet.
-        freeBytes: async () => Number.MAX_SAFE_INTEGER,
+        room: async () => ({ bytes: Number.MAX_SAFE_INTEGER, directory }),
       };
     },
   };

@@ -14,8 +14,8 @@ export interface PartialFiles {
    * writing to one meanwhile. Resolves with their number.
    */
   sweep(bounds: { readonly ageMsMax: number; readonly bytesMax: number }): Promise<number>;
-  /** Bytes that can still be written where they lie. */
-  freeBytes(): Promise<number>;
+  /** Bytes that can still be written: where the parts lie, or where whole files go, whichever has fewer; and that place, as an operator would look for it. */
+  room(): Promise<{ readonly bytes: number; readonly directory: string }>;
   /** The place, as an operator would look for it. */
   readonly directory: string;
 }

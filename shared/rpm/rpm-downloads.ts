@@ -139,14 +139,14 @@ export function rpmDownloads(options: RpmDownloadsOptions): RpmDownloads {
 
     reserve: async (bytes) => {
       if (flights.size === 0 && clock.now() - sweptAt > sweptEveryMs) await sweep();
-      const free = bytes > 0 ? await partials.freeBytes() : Number.POSITIVE_INFINITY;
+      const { bytes: free, directory } = bytes > 0 ? await partials.room() : { bytes: Number.POSITIVE_INFINITY, directory: partials.directory };
       const promised = [...rooms].reduce((sum, room) => sum + room.bytes, 0);
       const wanted = bytes + promised + marginBytes;
       if (free < wanted) {
         const others = promised > 0 ? `, ${megabytes(promised)} are promised to other builds` : '';
         throw new SpindleError(
           'DISK_FULL',
-          `${megabytes(bytes)} of packages have to be downloaded to ${partials.directory}, where ${megabytes(free)} are free${others} and ${megabytes(marginBytes)} stay free in any case: free at least ${megabytes(wanted - free)} more there`,
+          `${megabytes(bytes)} of packages have to be downloaded to ${directory}, where ${megabytes(free)} are free${others} and ${megabytes(marginBytes)} stay free in any case: free at least ${megabytes(wanted - free)} more there`,
         );
       }
       const room = { bytes };

@@ -146,7 +146,12 @@ async function openPackages(
 ): Promise<Fetching> {
   const egress = httpEgress({ userAgent, allow, transferThreads: Math.min(transferThreadsMax, availableParallelism()) });
   life.add('egress', () => egress.close());
-  const partials = localPartialFiles({ directory: join(config.stateDir, 'downloads'), clock });
+  const partials = localPartialFiles({
+    directory: join(config.stateDir, 'downloads'),
+    clock,
+    // The trees are links to the stored files where they can be, and copies elsewhere.
+    goTo: [join(config.stateDir, 'rpms'), ...(config.files.scheme === 'file' ? [config.files.path] : [])],
+  });
   const rpms = await localRpmStore({
     directory: join(config.stateDir, 'rpms'),
     files,

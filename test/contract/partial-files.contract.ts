@@ -68,7 +68,8 @@ export function partialFilesContract(name: string, make: () => Promise<PartialFi
 
     test('there is room, and it is told', () =>
       withSetup(async ({ parts }) => {
-        expect(await parts.freeBytes()).toBeGreaterThan(0);
+        expect(await parts.room()).toEqual({ bytes: expect.any(Number), directory: parts.directory });
+        expect((await parts.room()).bytes).toBeGreaterThan(0);
       }));
   });
 }

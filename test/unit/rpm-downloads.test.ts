@@ -362,7 +362,7 @@ describe('all RPM downloads of a process', () => {
 
   it('say beforehand that there is no room, once for all, with what is promised to others', async () => {
     const { downloads, partials } = await world({ marginBytes: 1e6 });
-    const free = await partials.freeBytes();
+    const { bytes: free } = await partials.room();
     await expect(downloads.reserve(free * 2)).rejects.toMatchObject({
       code: 'DISK_FULL',
       message: expect.stringMatching(
@@ -375,6 +375,21 @@ describe('all RPM downloads of a process', () => {
     room.release();
     (await downloads.reserve(free * 0.6)).release();
     expect(await downloads.reserve(0)).toBeDefined();
+  });
+
+  it('look for room where the files go as well, and name the place that lacks it', async ({ skip }) => {
+    const directory = await testDirectory();
+    const small = join(directory, 'small');
+    await mkdir(small);
+    if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=300k', 'tmpfs', small]).status !== 0) return skip('mounting a tmpfs needs root');
+    onTestFinished(() => void spawnSync('umount', ['-l', small]));
+    const partials = localPartialFiles({ directory: join(directory, 'downloads'), clock: systemClock(), goTo: [small] });
+    const { downloads } = await world({ partials });
+    await expect(downloads.reserve(400_000)).rejects.toMatchObject({
+      code: 'DISK_FULL',
+      message: expect.stringContaining(`downloaded to ${small}, where 0.3 MB are free`),
+    });
+    (await downloads.reserve(200_000)).release();
   });
 
   it('meet a disk that is full in the middle: nothing of the file is left, and the next one goes on', async ({ skip }) => {
