@@ -8,6 +8,7 @@ import { nothingUntrusted, type UntrustedCode, untrustedCodeNames } from '../bui
 import { addressPolicy } from '../egress/address-policy.ts';
 import { parseS3Url, type S3Place } from './s3-url.ts';
 import { Secret } from './secret.ts';
+import { type MailServer, parseSmtpUrl } from './smtp-url.ts';
 
 interface Listen {
   readonly host: string;
@@ -23,7 +24,7 @@ export interface Config {
   /** `mongodb`: many processes may share it; the URL holds its password. */
   readonly store: { readonly scheme: 'file'; readonly path: string } | { readonly scheme: 'mongodb'; readonly url: Secret };
   readonly files: { readonly scheme: 'file'; readonly path: string } | { readonly scheme: 's3'; readonly place: S3Place };
-  readonly mail: { readonly scheme: 'file'; readonly path: string };
+  readonly mail: { readonly scheme: 'file'; readonly path: string } | { readonly scheme: 'smtp'; readonly server: MailServer };
   readonly stateDir: string;
   readonly listen: Listen;
   /** Where a service alone answers those who watch it. */
@@ -72,7 +73,6 @@ export class ConfigProblem extends Error {
 /** What each port's scheme will mean, so that a setting for a later version is told apart from a mistake. */
 const laterSchemes: Readonly<Record<string, readonly string[]>> = {
   SPINDLE_FILES_URL: ['ftp', 'ftps', 'sftp'],
-  SPINDLE_MAIL_URL: ['smtp', 'smtps'],
   SPINDLE_FEED_URL: ['amqp', 'amqps'],
 };
 
@@ -97,21 +97,6 @@ function filePath(text: string): string | undefined {
     return undefined;
   }
 }
-
-const fileUrl = (variable: string, served = '`file:` or `file:///a/path`') =>
-  z
-    .instanceof(Secret)
-    .optional()
-    .transform((url, context) => {
-      const text = url?.reveal() ?? 'file:';
-      const path = schemeOf(text) === 'file' ? filePath(text) : undefined;
-      if (path !== undefined) return path;
-      context.addIssue({
-        code: 'custom',
-        message: schemeOf(text) === 'file' ? 'is not a file URL of this host such as file:///var/lib/spindle' : refusedScheme(variable, text, served),
-      });
-      return z.NEVER;
-    });
 
 const text = z.instanceof(Secret).transform((value) => value.reveal());
 const count = (max: number) =>
@@ -193,24 +178,40 @@ function isMongoDbUrl(text: string): boolean {
   return /^mongodb(\+srv)?:\/\/(?:[^@/?#\s]*@)?[^@/?#\s]+(?:\/[^/?#@\s]*)?(?:\?[^#\s]*)?$/i.test(text);
 }
 
-const storeUrl = z
-  .instanceof(Secret)
-  .optional()
-  .transform((url, context): { readonly path: string } | { readonly mongodb: Secret } => {
-    const value = url?.reveal() ?? 'file:';
-    const scheme = schemeOf(value);
-    const path = scheme === 'file' ? filePath(value) : undefined;
-    if (path !== undefined) return { path };
-    const isMongoDb = scheme === 'mongodb' || scheme === 'mongodb+srv';
-    if (url && isMongoDb && isMongoDbUrl(value)) return { mongodb: url };
-    const served = '`file:`, `file:///a/path` and `mongodb://user:password@host/database`';
-    let message = refusedScheme('SPINDLE_STORE_URL', value, served);
-    if (isMongoDb)
-      message = 'is not a MongoDB URL such as mongodb://user:password@host:27017/database; what is no letter or digit in a password is written as %XX';
-    if (scheme === 'file') message = 'is not a file URL of this host such as file:///var/lib/spindle';
-    context.addIssue({ code: 'custom', message });
-    return z.NEVER;
-  });
+/** `file:` and its path, or what another scheme's URL says. `others`: by scheme, the value or what is wrong, in words that hold nothing of it. */
+const placeUrl = <T>(variable: string, served: string, others: Readonly<Record<string, (url: Secret) => T | { readonly problem: string }>>) =>
+  z
+    .instanceof(Secret)
+    .optional()
+    .transform((url, context): { readonly path: string } | { readonly other: T } => {
+      const given = url ?? new Secret('file:');
+      const value = given.reveal();
+      const scheme = schemeOf(value) ?? '';
+      const path = scheme === 'file' ? filePath(value) : undefined;
+      if (path !== undefined) return { path };
+      let message = scheme === 'file' ? 'is not a file URL of this host such as file:///var/lib/spindle' : refusedScheme(variable, value, served);
+      if (Object.hasOwn(others, scheme)) {
+        const other = others[scheme]?.(given);
+        if (typeof other === 'object' && other !== null && !('problem' in other)) return { other: other as T };
+        message = (other as { readonly problem: string }).problem;
+      }
+      context.addIssue({ code: 'custom', message });
+      return z.NEVER;
+    });
+
+const mongoDb = (url: Secret): { readonly url: Secret } | { readonly problem: string } =>
+  isMongoDbUrl(url.reveal())
+    ? { url }
+    : { problem: 'is not a MongoDB URL such as mongodb://user:password@host:27017/database; what is no letter or digit in a password is written as %XX' };
+const storeUrl = placeUrl('SPINDLE_STORE_URL', '`file:`, `file:///a/path` and `mongodb://user:password@host/database`', {
+  mongodb: mongoDb,
+  'mongodb+srv': mongoDb,
+});
+const filesUrl = placeUrl('SPINDLE_FILES_URL', '`file:`, `file:///a/path` and `s3://bucket/prefix?endpoint=https://host&region=name`', {
+  s3: (url) => parseS3Url(url.reveal()),
+});
+const smtp = (url: Secret) => parseSmtpUrl(url.reveal());
+const mailUrl = placeUrl('SPINDLE_MAIL_URL', '`file:`, `file:///a/path` and `smtp://user:password@host?from=address`', { smtp, smtps: smtp });
 
 function isManagementUrl(text: string): boolean {
   const url = URL.canParse(text) ? new URL(text) : undefined;
@@ -226,25 +227,6 @@ function managementOf(amqp: Secret, given: Secret | undefined): { readonly url: 
   const virtualHost = pathname === '' || pathname === '/' ? '/' : decodeURIComponent(pathname.slice(1));
   return { url: given ?? new Secret(`${scheme}://${user}@${hostname}:${port}`), virtualHost };
 }
-
-const filesUrl = z
-  .instanceof(Secret)
-  .optional()
-  .transform((url, context): { readonly path: string } | { readonly s3: S3Place } => {
-    const value = url?.reveal() ?? 'file:';
-    const scheme = schemeOf(value);
-    const path = scheme === 'file' ? filePath(value) : undefined;
-    if (path !== undefined) return { path };
-    let message = refusedScheme('SPINDLE_FILES_URL', value, '`file:`, `file:///a/path` and `s3://bucket/prefix?endpoint=https://host&region=name`');
-    if (scheme === 'file') message = 'is not a file URL of this host such as file:///var/lib/spindle';
-    if (scheme === 's3') {
-      const place = parseS3Url(value);
-      if (!('problem' in place)) return { s3: place };
-      message = place.problem;
-    }
-    context.addIssue({ code: 'custom', message });
-    return z.NEVER;
-  });
 
 const Environment = z.object({
   SPINDLE_BUS_URL: z
@@ -267,7 +249,7 @@ const Environment = z.object({
     .optional(),
   SPINDLE_STORE_URL: storeUrl,
   SPINDLE_FILES_URL: filesUrl,
-  SPINDLE_MAIL_URL: fileUrl('SPINDLE_MAIL_URL'),
+  SPINDLE_MAIL_URL: mailUrl,
   SPINDLE_FEED_URL: z
     .instanceof(Secret)
     .optional()
@@ -356,14 +338,17 @@ export function readConfig(
         ? { ...settings.SPINDLE_BUS_URL, management: managementOf(settings.SPINDLE_BUS_URL.url, settings.SPINDLE_BUS_MANAGEMENT_URL) }
         : settings.SPINDLE_BUS_URL,
     store:
-      'mongodb' in settings.SPINDLE_STORE_URL
-        ? { scheme: 'mongodb' as const, url: settings.SPINDLE_STORE_URL.mongodb }
+      'other' in settings.SPINDLE_STORE_URL
+        ? { scheme: 'mongodb' as const, ...settings.SPINDLE_STORE_URL.other }
         : { scheme: 'file' as const, path: below(settings.SPINDLE_STORE_URL.path, 'store') },
     files:
-      's3' in settings.SPINDLE_FILES_URL
-        ? { scheme: 's3' as const, place: settings.SPINDLE_FILES_URL.s3 }
+      'other' in settings.SPINDLE_FILES_URL
+        ? { scheme: 's3' as const, place: settings.SPINDLE_FILES_URL.other }
         : { scheme: 'file' as const, path: below(settings.SPINDLE_FILES_URL.path, 'files') },
-    mail: { scheme: 'file' as const, path: below(settings.SPINDLE_MAIL_URL, 'mail') },
+    mail:
+      'other' in settings.SPINDLE_MAIL_URL
+        ? { scheme: 'smtp' as const, server: settings.SPINDLE_MAIL_URL.other }
+        : { scheme: 'file' as const, path: below(settings.SPINDLE_MAIL_URL.path, 'mail') },
     stateDir,
     listen: listens,
     healthListen: settings.SPINDLE_HEALTH_LISTEN ?? { host: '127.0.0.1', port: 0 },

@@ -22,6 +22,7 @@ import { localFiles } from '../files/local.ts';
 import type { Log } from '../log/log.ts';
 import { fileMail } from '../mail/file.ts';
 import type { Mail } from '../mail/mail.ts';
+import { smtpMail } from '../mail/smtp.ts';
 import type { Programs } from '../programs/programs.ts';
 import { type SpawnedPrograms, spawnedPrograms } from '../programs/spawned.ts';
 import { cachedRepositories } from '../repositories/cached.ts';
@@ -122,7 +123,7 @@ export async function openAdapters(
   const store = await openStore(config, options);
   life.add('store', () => store.close());
   const files = await openFiles(config, life, options);
-  const mail = isNeeded('mail') ? fileMail({ directory: config.mail.path }) : notOpened<Mail>('mail');
+  const mail = isNeeded('mail') ? openMail(config) : notOpened<Mail>('mail');
   if (isNeeded('mail')) life.add('mail', () => mail.close());
   const { bus, queues } = await openBus(config, life, { ...options, store });
   life.add('bus', () => bus.close());
@@ -225,6 +226,10 @@ async function openFiles(config: Config, life: Lifecycle, { clock, logger }: { r
     await sweeping;
   });
   return files;
+}
+
+function openMail({ mail }: Config): Mail {
+  return mail.scheme === 'smtp' ? smtpMail(mail.server) : fileMail({ directory: mail.path });
 }
 
 async function openBus(

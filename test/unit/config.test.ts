@@ -129,7 +129,6 @@ describe('settings', () => {
   test('what comes with a later version says so and shows no password', () => {
     const environment = {
       SPINDLE_FILES_URL: 'ftp://user:hunter2@host/prefix',
-      SPINDLE_MAIL_URL: 'smtp://user:hunter2@mail',
       SPINDLE_FEED_URL: 'amqps://user:hunter2@rabbitmq',
       SPINDLE_AUTH: 'oidc',
     };
@@ -142,7 +141,7 @@ describe('settings', () => {
     } catch (error) {
       shown = `${error}${inspect(error)}${JSON.stringify(error)}`;
     }
-    expect(shown).toContain('SPINDLE_MAIL_URL');
+    expect(shown).toContain('SPINDLE_FEED_URL');
     expect(shown).not.toContain('hunter2');
   });
 
@@ -193,6 +192,26 @@ describe('settings', () => {
     ]) {
       const said = problemsOf({ SPINDLE_FILES_URL: url })['SPINDLE_FILES_URL'];
       expect(said, url).toMatch(/^(is not|names|has) /);
+      expect(said).not.toContain('hunter2');
+    }
+  });
+
+  test('a mail server is named by an SMTP URL, whose password is not shown', () => {
+    const { mail } = readConfig({ SPINDLE_MAIL_URL: 'smtp://me%40x:hunter2@mail.example?from=Images%20%3Cimages@example.org%3E' }, host);
+    expect(mail).toMatchObject({ scheme: 'smtp', server: { host: 'mail.example', port: 587, isSecure: false, from: 'Images <images@example.org>' } });
+    expect(`${inspect(mail, { depth: 9 })}${JSON.stringify(mail)}`).not.toContain('hunter2');
+    expect(readConfig({ SPINDLE_MAIL_URL: 'smtps://[::1]' }, host).mail).toEqual({ scheme: 'smtp', server: { host: '::1', port: 465, isSecure: true } });
+    for (const url of [
+      'smtp:',
+      'smtp://me@mail',
+      'smtp://mail/x',
+      'smtp://mail?secret=hunter2',
+      'smtp://mail?from=me',
+      'smtp://mail?from=a@b%0D%0ABcc:c@d',
+      'smtp://%E0%A4:x@mail',
+    ]) {
+      const said = problemsOf({ SPINDLE_MAIL_URL: url })['SPINDLE_MAIL_URL'];
+      expect(said, url).toMatch(/^(is not|has) /);
       expect(said).not.toContain('hunter2');
     }
   });
