@@ -51,6 +51,8 @@ const hostPackages = [
   { debian: 'ovmf', fedora: 'edk2-ovmf' },
   // A virtual environment for the Python tools of the tests.
   { debian: 'python3-venv', fedora: 'python3-pip' },
+  // What the bench of uploads is held against.
+  { debian: 'rclone', fedora: 'rclone' },
   // Namespaces for private runs, and the bench's count of system calls.
   { debian: 'util-linux', fedora: 'util-linux' },
   { debian: 'bubblewrap', fedora: 'bubblewrap' },

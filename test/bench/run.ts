@@ -11,6 +11,7 @@ import { packageSearch, resolveCold, resolveWarm } from './resolver.ts';
 import { sideRepoBench } from './side-repo.ts';
 import { smokeLive, twoBuilds } from './smoke-live.ts';
 import { startLatency } from './start-latency.ts';
+import { upload } from './upload.ts';
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
   'pipeline-embedded': pipelineEmbedded,
@@ -28,6 +29,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   'resolve-cold': resolveCold,
   'package-search': packageSearch,
   download,
+  upload,
 };
 const exitUsage = 2;
 
