@@ -1,5 +1,5 @@
 /**
- * All stages in one process on a store and a bus of the caller's choice, with simulated tools that take no time; files and workspaces are in memory. With `instantaneous` stages only
+ * All stages in one process on a store and a bus of the caller's choice, with simulated tools that take no time; workspaces are in memory, and so are files unless the caller has others. With `instantaneous` stages only
  * Spindle's runtime is left; with `real` ones the real handlers work.
  */
 import type { VirtualMachines } from '../../services/boot-test/virtual-machine.ts';
@@ -8,6 +8,7 @@ import { deliveryCollection } from '../../services/notifier/delivery.ts';
 import { runNotifier } from '../../services/notifier/service.ts';
 import { pipelineStages } from '../../services/pipeline.ts';
 import { type Build, buildCollection, newBuild } from '../../shared/build/build.ts';
+import { SpindleError } from '../../shared/build/failure.ts';
 import { SingleBuildRequest } from '../../shared/build/request.ts';
 import { buildStates, isEnded } from '../../shared/build/states.ts';
 import { buildLogs } from '../../shared/build-log/build-log.ts';
@@ -17,6 +18,7 @@ import type { Clock } from '../../shared/clock/clock.ts';
 import { type MemoryDisk, memoryDisk } from '../../shared/downloads/memory.ts';
 import { simulatedEgress } from '../../shared/egress/simulated.ts';
 import { type AnyEmitted, BuildFinished, BuildResolved, ImageBootTested, ImageBuilt, ImageUploaded, SideRepoReady } from '../../shared/events/catalog.ts';
+import type { Files } from '../../shared/files/files.ts';
 import { memoryFiles } from '../../shared/files/memory.ts';
 import type { Log } from '../../shared/log/log.ts';
 import { type MemoryMail, memoryMail } from '../../shared/mail/memory.ts';
@@ -54,6 +56,8 @@ export interface WholePipelineOptions {
   /** Already asserted with the topology of `pipelineReleases`. */
   readonly bus: Bus;
   readonly clock: Clock;
+  /** In memory where left out. What stages name by its path is read from, and put into, the workspaces in memory all the same. */
+  readonly files?: Files;
   readonly logger: Log;
   readonly handlers: Handlers;
   readonly slots: number;
@@ -78,11 +82,9 @@ export async function startWholePipeline(options: WholePipelineOptions): Promise
   const { store, bus, clock, logger, slots, inFlightMax } = options;
   const life = lifecycle({ clock, logger });
   const fileSystem: { disk?: MemoryDisk } = {};
-  const files = memoryFiles({
-    clock,
-    readPath: (path) => fileSystem.disk?.read(path),
-    writePath: (path, bytes) => fileSystem.disk?.write(path, bytes),
-  });
+  const readPath = (path: string) => fileSystem.disk?.read(path);
+  const writePath = (path: string, bytes: Uint8Array) => fileSystem.disk?.write(path, bytes);
+  const files = options.files ? onPathsInMemory(options.files, readPath, writePath) : memoryFiles({ clock, readPath, writePath });
   const workspaces = memoryWorkspaces({ files });
   const disk = memoryDisk(workspaces);
   fileSystem.disk = disk;
@@ -184,6 +186,27 @@ export async function startWholePipeline(options: WholePipelineOptions): Promise
       }
     },
     stop: () => life.stop(),
+  };
+}
+
+function onPathsInMemory(files: Files, readPath: (path: string) => Uint8Array | undefined, writePath: (path: string, bytes: Uint8Array) => void): Files {
+  return {
+    ...files,
+    put: async (key, source, options) => {
+      if (typeof source === 'string' || !('path' in source)) return files.put(key, source, options);
+      const bytes = readPath(source.path);
+      if (!bytes) throw new SpindleError('FILE_MISSING', `${source.path} is not there, so it could not be stored`);
+      return files.put(key, bytes, options);
+    },
+    place: async (key, path) => {
+      const fingerprint = (await files.stat(key))?.fingerprint;
+      const found = await files.get(key);
+      if (!found || fingerprint === undefined) throw new SpindleError('FILE_MISSING', `stored file ${key} is gone`);
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of found.body) chunks.push(chunk);
+      writePath(path, Buffer.concat(chunks));
+      return { before: fingerprint, after: fingerprint, isLinked: false };
+    },
   };
 }
 
