@@ -117,7 +117,7 @@ describe('the store on MongoDB', { timeout: startTimeoutMs }, () => {
           () => true,
           () => false,
         ),
-      { timeoutMs: 30_000, what: 'the store to be back' },
+      { timeoutMs: 60_000, what: 'the store to be back' },
     );
 
   test('a server that is away is named, and used again by itself when it is back', async ({ skip }) => {

@@ -36,7 +36,7 @@ test('builds finish while the store and then the file storage are away for a whi
   const storeProxy = await tcpProxy({ host: database.hostname, port: Number(database.port) });
   onTestFinished(storeProxy.close);
   database.host = `127.0.0.1:${storeProxy.port}`;
-  const store = mongoDbStore({ url: new Secret(database.href), clock, selectionMsMax: 1000 });
+  const store = mongoDbStore({ url: new Secret(database.href), clock, selectionMsMax: 2000 });
   onTestFinished(() => store.close());
 
   const place = parseS3Url(s3.url);
@@ -74,7 +74,7 @@ test('builds finish while the store and then the file storage are away for a whi
         () => true,
         () => false,
       ),
-    { timeoutMs: 20_000, what: 'the store to be back' },
+    { timeoutMs: 60_000, what: 'the store to be back' },
   );
 
   filesProxy.cut();
