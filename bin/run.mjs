@@ -72,6 +72,9 @@ const testProjects = () =>
 /** Nothing in these asks for a server, so running them alone needs no Go. */
 const projectsWithoutServers = ['unit', 'golden', 'architecture', 'simulation'];
 
+/** Minutes that a run before every landing cannot spare. */
+const onlyWhenAsked = 'long';
+
 /** `npm test [-- project or file names, vitest flags, --require-servers]`. Its last line is always `N passed, N failed, N skipped`. */
 async function test(args) {
   const requireServers = args.includes('--require-servers');
@@ -79,7 +82,8 @@ async function test(args) {
   const needsServers = rest.length === 0 || rest.some((argument) => !projectsWithoutServers.includes(argument));
   await orExplain(() => Promise.all([ensurePythonTools(), ...(needsServers ? [ensureTestServers()] : [])]));
   const projects = testProjects();
-  const chosen = rest.flatMap((argument) => (projects.includes(argument) ? ['--project', argument] : [argument]));
+  const named = rest.flatMap((argument) => (projects.includes(argument) ? ['--project', argument] : [argument]));
+  const chosen = rest.some((argument) => !argument.startsWith('-')) ? named : [...named, '--project', `!${onlyWhenAsked}`];
   const directory = mkdtempSync(join(tmpdir(), 'spindle-test-report-'));
   const reportPath = join(directory, 'report.json');
   let report = { passed: 0, failed: 0, skipped: [], broken: [] };

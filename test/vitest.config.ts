@@ -17,6 +17,7 @@ export default defineConfig({
       project('architecture', 60_000),
       project('simulation', 300_000),
       project('e2e', 600_000),
+      project('long', 600_000),
     ],
   },
 });
