@@ -13,6 +13,7 @@ import { openBuildLog } from '../../shared/build-log/build-log.ts';
 import { systemClock } from '../../shared/clock/system.ts';
 import { storeContent } from '../../shared/files/content.ts';
 import { builtRpm } from '../support/built-rpm.ts';
+import { type EndedCommand, type SpindleCommand, spindleCommand } from '../support/spindle-command.ts';
 import { type Fixture, fixture, liveRequest } from './rest-api-fixture.ts';
 
 let f: Fixture;
@@ -28,31 +29,8 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-interface Ended {
-  readonly status: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-async function spindle(
-  args: readonly string[],
-  options: { readonly url?: string; readonly stdin?: string; readonly onStderr?: (text: string) => void } = {},
-): Promise<Ended> {
-  const out = { stdout: '', stderr: '' };
-  const status = await runCli(args, {
-    stdout: (text) => {
-      out.stdout += text;
-    },
-    stderr: (text) => {
-      out.stderr += text;
-      options.onStderr?.(text);
-    },
-    stdin: Readable.from([options.stdin ?? JSON.stringify(liveRequest)]),
-    clock: systemClock(),
-    environment: { SPINDLE_URL: options.url ?? url },
-  });
-  return { status, ...out };
-}
+const spindle = (args: readonly string[], options: Partial<SpindleCommand> = {}): Promise<EndedCommand> =>
+  spindleCommand(args, { url, stdin: JSON.stringify(liveRequest), ...options });
 
 async function move(id: string, change: (build: Build, now: number) => Build): Promise<void> {
   await f.move(id, change);

@@ -1,11 +1,9 @@
 /** Queues and dead letters over REST and on the command line: shown, requeued, dropped, and what nothing can come of. */
-import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { runCli } from '../../clients/cli/cli.ts';
 import { admitted, type Build, drivingEvent, failed, stageEnded } from '../../shared/build/build.ts';
 import { SpindleError } from '../../shared/build/failure.ts';
 import type { DeadLetter } from '../../shared/bus/dead-letter.ts';
-import { systemClock } from '../../shared/clock/system.ts';
+import { spindleCommand } from '../support/spindle-command.ts';
 import { until } from '../support/until.ts';
 import { type Fixture, fixture, liveRequest } from './rest-api-fixture.ts';
 
@@ -19,20 +17,8 @@ beforeEach(async () => {
 afterEach(() => f.close());
 
 async function spindle(...args: readonly string[]) {
-  const out = { stdout: '', stderr: '' };
   url ??= await f.app.listen({ host: '127.0.0.1', port: 0 });
-  const status = await runCli(args, {
-    stdout: (text) => {
-      out.stdout += text;
-    },
-    stderr: (text) => {
-      out.stderr += text;
-    },
-    stdin: Readable.from([JSON.stringify(liveRequest)]),
-    clock: systemClock(),
-    environment: { SPINDLE_URL: url },
-  });
-  return { status, ...out };
+  return spindleCommand(args, { url, stdin: JSON.stringify(liveRequest) });
 }
 
 const get = async (path: string) => (await f.app.inject(`/api/v1${path}`)).json();

@@ -1,9 +1,7 @@
 /** Build nodes over REST and on the command line: listed, drained, taken back; and a request that no node can serve says so at once. */
-import { Readable } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { runCli } from '../../clients/cli/cli.ts';
 import { withProblem } from '../../shared/build/build.ts';
-import { systemClock } from '../../shared/clock/system.ts';
+import { spindleCommand } from '../support/spindle-command.ts';
 import { kiwiEngine, workerRecord } from '../support/workers.ts';
 import { type Fixture, fixture, liveRequest } from './rest-api-fixture.ts';
 
@@ -32,20 +30,8 @@ const addWorkers = async () => {
 };
 
 async function spindle(...args: readonly string[]) {
-  const out = { stdout: '', stderr: '' };
   url ??= await f.app.listen({ host: '127.0.0.1', port: 0 });
-  const status = await runCli(args, {
-    stdout: (text) => {
-      out.stdout += text;
-    },
-    stderr: (text) => {
-      out.stderr += text;
-    },
-    stdin: Readable.from([JSON.stringify(liveRequest)]),
-    clock: systemClock(),
-    environment: { SPINDLE_URL: url },
-  });
-  return { status, ...out };
+  return spindleCommand(args, { url, stdin: JSON.stringify(liveRequest) });
 }
 
 test('the list says what each can make and what it does', async () => {
