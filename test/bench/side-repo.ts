@@ -21,13 +21,13 @@ import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { localRpmStore } from '../../shared/rpm-store/local.ts';
 import { localWorkspaces } from '../../shared/workspace/local.ts';
 import { resolutionWith } from '../support/resolutions.ts';
+import { stageContext } from '../support/stage-context.ts';
 import { tempDirectory } from '../support/temp-directory.ts';
 import { figureOf, print } from './figure.ts';
 import { type BenchRpm, benchRpms } from './rpm-set.ts';
 
 const packages = 1000;
 const rounds = 10;
-const never = new AbortController().signal;
 
 export async function sideRepoBench(): Promise<void> {
   const directory = await tempDirectory();
@@ -58,30 +58,7 @@ export async function sideRepoBench(): Promise<void> {
       const startedAt = performance.now();
       await sideRepo.handle(
         { type: 'build.resolved', data: { arch: 'x86_64', imageType: 'live', engine: 'kiwi', resolution } } as Parameters<typeof sideRepo.handle>[0],
-        {
-          ...{
-            buildId: 'bench',
-            owner: null,
-            request,
-            pinnedResolution: null,
-            attempt: 1,
-            signal: never,
-            workspace: async () => workspace,
-            log: () => {},
-            phase: () => () => undefined,
-            progress: () => {},
-          },
-          ...{
-            clock,
-            files,
-            programs,
-            egress,
-            downloads,
-            rpms: store,
-            releases: { releases: [release] },
-            untrustedCode: { kickstartScripts: false, rpms: false },
-          },
-        } as Parameters<typeof sideRepo.handle>[1],
+        stageContext({ request, workspace, clock, files, programs, egress, downloads, rpms: store, releases: { releases: [release] } }),
       );
       return performance.now() - startedAt;
     } finally {

@@ -26,6 +26,7 @@ import type { Collection } from '../../shared/store/store.ts';
 import { type UploadedRpm, uploadedRpmCollection } from '../../shared/uploads/uploaded-rpm.ts';
 import { localWorkspaces } from '../../shared/workspace/local.ts';
 import { type SampleForTests, startSample } from '../support/sample-site.ts';
+import { stageContext } from '../support/stage-context.ts';
 import { tempDirectory } from '../support/temp-directory.ts';
 
 type StoredRef = { readonly sha256: string; readonly size: number };
@@ -79,17 +80,10 @@ export async function sampleWorld(): Promise<SampleWorld> {
 
     const run = async <D>(ran: Stage, data: unknown): Promise<Emitted<string, D>> => {
       const workspace = await workspaces.create(ran.name);
-      const context: StageContext = {
-        buildId: 'b',
-        owner: null,
+      const context = stageContext({
         request: single,
-        attempt: 1,
-        pinnedResolution: null,
-        signal: new AbortController().signal,
-        workspace: async () => workspace,
+        workspace,
         log: (tool, line) => lines.push(`${tool}: ${line}`),
-        phase: () => () => undefined,
-        progress: () => {},
         clock,
         files,
         programs,
@@ -98,7 +92,7 @@ export async function sampleWorld(): Promise<SampleWorld> {
         rpms,
         releases: { releases: [release] },
         untrustedCode: { kickstartScripts: false, rpms: true },
-      };
+      });
       try {
         return (await ran.handle({ type: ran.consumes.type, data } as Event<string, never>, context)) as Emitted<string, D>;
       } finally {

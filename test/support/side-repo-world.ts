@@ -19,9 +19,10 @@ import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { localRpmStore } from '../../shared/rpm-store/local.ts';
 import type { RpmStore } from '../../shared/rpm-store/rpm-store.ts';
-import type { EventOf, StageContext } from '../../shared/stage/stage.ts';
+import type { EventOf } from '../../shared/stage/stage.ts';
 import { localWorkspaces } from '../../shared/workspace/local.ts';
 import { resolutionWith } from './resolutions.ts';
+import { stageContext } from './stage-context.ts';
 import { type StaticServer, staticServer } from './static-server.ts';
 
 export interface SideRepoWorld {
@@ -105,26 +106,7 @@ export async function sideRepoWorld(directory: string, given: { readonly bytesMa
       const resolution = resolutionWith(packages, 'trouble');
       const data = { arch: 'x86_64', imageType: 'live', engine: 'kiwi', resolution: await storeContent(files, JSON.stringify(resolution)) };
       const workspace = await workspaces.create('side-repo');
-      const context: StageContext = {
-        buildId: 'build',
-        owner: null,
-        request,
-        attempt: 1,
-        pinnedResolution: null,
-        signal: never,
-        workspace: async () => workspace,
-        log: () => {},
-        phase: () => () => undefined,
-        progress: () => {},
-        clock,
-        files,
-        programs,
-        egress,
-        downloads,
-        rpms,
-        releases: { releases: [release] },
-        untrustedCode: { kickstartScripts: false, rpms: false },
-      };
+      const context = stageContext({ request, workspace, clock, files, programs, egress, downloads, rpms, releases: { releases: [release] } });
       try {
         const emitted = [await sideRepo.handle({ type: 'build.resolved', data } as unknown as EventOf<typeof sideRepo.consumes>, context)].flat()[0] as {
           readonly data: { readonly repositories: FileRef };

@@ -1,5 +1,4 @@
-/** Everything a stage handler gets, on memory adapters and the simulated distribution: a handler is then an ordinary function to test. */
-
+/** Everything a stage handler gets, on memory adapters and the simulated distribution or on adapters of the test's: a handler is then an ordinary function to test. */
 import { BuildRequest, type SingleBuildRequest, splitRequest } from '../../shared/build/request.ts';
 import type { Clock } from '../../shared/clock/clock.ts';
 import { systemClock } from '../../shared/clock/system.ts';
@@ -12,8 +11,9 @@ import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import { memoryRpmStore } from '../../shared/rpm-store/memory.ts';
 import type { Solver } from '../../shared/solver/solver.ts';
-import type { StageContext } from '../../shared/stage/stage.ts';
+import type { StageContext, StagePorts } from '../../shared/stage/stage.ts';
 import { type MemoryWorkspaces, memoryWorkspaces } from '../../shared/workspace/memory.ts';
+import type { Workspace } from '../../shared/workspace/workspace.ts';
 import { simulatedRelease, simulatedRoutes, simulatedRpmTools, simulatedSolver } from './simulated-fedora.ts';
 
 export interface StageWorld {
@@ -44,6 +44,26 @@ export interface StageWorldOptions {
   readonly clock?: Clock;
 }
 
+/** The first try of a build of nobody's, which nobody watches or ends, on these adapters. Nothing untrusted is allowed where left out. */
+export function stageContext(
+  given: Omit<StagePorts, 'untrustedCode'> &
+    Pick<StageContext, 'request'> & { readonly workspace: Workspace } & Partial<Pick<StageContext, 'signal' | 'log' | 'phase' | 'untrustedCode'>>,
+): StageContext {
+  return {
+    buildId: 'b',
+    owner: null,
+    pinnedResolution: null,
+    attempt: 1,
+    signal: new AbortController().signal,
+    log: () => {},
+    phase: () => () => undefined,
+    progress: () => {},
+    untrustedCode: { kickstartScripts: false, rpms: false },
+    ...given,
+    workspace: async () => given.workspace,
+  };
+}
+
 export async function stageWorld(options: StageWorldOptions = {}): Promise<StageWorld> {
   const release: Release = { ...simulatedRelease, ...options.release };
   const request = splitRequest(
@@ -70,19 +90,14 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
       return (await options.routes?.(hop, signal)) ?? simulatedRoutes(hop, signal);
     },
   });
-  const context: StageContext = {
-    buildId: 'b',
+  const context = stageContext({
     request,
-    pinnedResolution: null,
-    attempt: 1,
-    signal: options.signal ?? new AbortController().signal,
-    workspace: async () => workspace,
+    workspace,
     log: (tool, line) => lines.push(`${tool}: ${line}`),
     phase: (name) => {
       phases.push(name);
       return () => undefined;
     },
-    progress: () => {},
     clock,
     files,
     programs: simulatedPrograms({ ...simulatedRpmTools(workspaces), ...options.programs }, clock),
@@ -90,8 +105,8 @@ export async function stageWorld(options: StageWorldOptions = {}): Promise<Stage
     rpms: memoryRpmStore({ files, clock }),
     downloads: rpmDownloads({ egress, clock, partials: disk.partialFiles('/downloads', clock), target: contentTarget(files) }),
     releases: { releases: [release] },
-    owner: null,
-    untrustedCode: options.untrustedCode ?? { kickstartScripts: false, rpms: false },
-  };
+    ...(options.signal ? { signal: options.signal } : {}),
+    ...(options.untrustedCode ? { untrustedCode: options.untrustedCode } : {}),
+  });
   return { context, solver: simulatedSolver(options.solve), files, workspaces, lines, phases, urls };
 }
