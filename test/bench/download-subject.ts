@@ -9,6 +9,7 @@ import { forEachParallel } from '../../shared/parallel/for-each.ts';
 import { rpmDownloads } from '../../shared/rpm/rpm-downloads.ts';
 import { contentTarget } from '../../shared/rpm/stored-rpm.ts';
 import type { ServerReady } from './download-server.ts';
+import { answerRounds } from './subject-process.ts';
 
 export interface SubjectOrder extends ServerReady {
   /** New and empty. */
@@ -56,15 +57,4 @@ async function round({ base, rpms, directory, connections }: SubjectOrder): Prom
   return { ms, syncMs, residentMB: process.resourceUsage().maxRSS / 1000 };
 }
 
-if (process.send && process.argv[1]?.includes('download-subject')) {
-  process.on('message', (order: SubjectOrder) => {
-    void round(order).then(
-      (answer) => process.send?.(answer),
-      (error: unknown) => {
-        console.error(error);
-        process.exit(1);
-      },
-    );
-  });
-  process.on('disconnect', () => process.exit());
-}
+answerRounds('download-subject', round);

@@ -5,45 +5,26 @@
  * in the store. curl's: each file is written to a name of its own in one directory of the same file system; nothing is hashed. Neither side waits for the disk: the side-repo stage makes all of a
  * build's files durable in one go, once they are there, and `syncS` says how long that takes. Starting curl counts, some hundredths of a second; our process and its threads stand, as the service's do.
  */
-import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { ServerReady } from './download-server.ts';
 import type { SubjectAnswer, SubjectOrder } from './download-subject.ts';
 import { compare, median, missed, note, print, rounded } from './figure.ts';
+import { nextMessage, startSubject } from './subject-process.ts';
 
 const rounds = 10;
 const connections = 8;
 const residentMBMax = 150;
 const roundMsMax = 120_000;
 
-/** A module beside this one, as it is or compiled. */
-function start(name: string): ChildProcess {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  return fork(fileURLToPath(new URL(`./${name}.${extension}`, import.meta.url)), [], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-}
-
-function nextMessage<T>(child: ChildProcess): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer within ${roundMsMax / 1000} s`)), roundMsMax);
-    const end = (code: number | null) => reject(new Error(`the process ended with ${code}`));
-    child.once('exit', end);
-    child.once('message', (message) => {
-      clearTimeout(timer);
-      child.off('exit', end);
-      resolve(message as T);
-    });
-  });
-}
-
 export async function download(): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'spindle-bench-download-'));
-  const server = start('download-server');
-  const subject = start('download-subject');
+  const server = startSubject('download-server');
+  const subject = startSubject('download-subject');
   try {
-    const ready = await nextMessage<ServerReady>(server);
+    const ready = await nextMessage<ServerReady>(server, roundMsMax);
     const megabytes = ready.rpms.reduce((sum, { size }) => sum + size, 0) / 1e6;
     let residentMB = 0;
     const syncs: number[] = [];
@@ -61,7 +42,7 @@ export async function download(): Promise<void> {
     const ours = () =>
       inNewDirectory(async (path) => {
         subject.send({ ...ready, directory: path, connections } satisfies SubjectOrder);
-        const answer = await nextMessage<SubjectAnswer>(subject);
+        const answer = await nextMessage<SubjectAnswer>(subject, roundMsMax);
         residentMB = Math.max(residentMB, answer.residentMB);
         syncs.push(answer.syncMs / 1000);
         return answer.ms / 1000;

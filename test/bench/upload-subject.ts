@@ -4,6 +4,7 @@ import { parseS3Url } from '../../shared/config/s3-url.ts';
 import { storeLocalFile } from '../../shared/files/content.ts';
 import { contentKey, type FileRef } from '../../shared/files/content-ref.ts';
 import { s3Files } from '../../shared/files/s3.ts';
+import { answerRounds } from './subject-process.ts';
 
 export interface UploadOrder {
   /** Of a bucket, with keys. */
@@ -30,15 +31,4 @@ async function round({ url, path }: UploadOrder): Promise<UploadAnswer> {
   return { ...ref, ms, residentMB };
 }
 
-if (process.send && process.argv[1]?.includes('upload-subject')) {
-  process.on('message', (order: UploadOrder) => {
-    void round(order).then(
-      (answer) => process.send?.(answer),
-      (error: unknown) => {
-        console.error(error);
-        process.exit(1);
-      },
-    );
-  });
-  process.on('disconnect', () => process.exit());
-}
+answerRounds('upload-subject', round);

@@ -4,14 +4,14 @@
  * Ours is what a stage does with its image: its SHA-256, then an upload in parts whose CRC32 the server checks. rclone's is the MD5 of the file, then an upload in parts whose MD5 the server checks. Both
  * are written by the same versitygw to the same disk; what one leaves is removed before the other begins. Starting rclone counts, some hundredths of a second; our process stands.
  */
-import { type ChildProcess, fork, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { s3Missing, startS3 } from '../support/servers/s3.ts';
 import { compare, missed, note, print, rounded } from './figure.ts';
+import { nextMessage, startSubject } from './subject-process.ts';
 import type { UploadAnswer, UploadOrder } from './upload-subject.ts';
 
 const rounds = 5;
@@ -24,8 +24,7 @@ export async function upload(): Promise<void> {
   if (missing !== undefined) throw new Error(missing);
   const directory = await mkdtemp(join(tmpdir(), 'spindle-bench-upload-'));
   const server = await startS3();
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const subject = fork(fileURLToPath(new URL(`./upload-subject.${extension}`, import.meta.url)), [], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  const subject = startSubject('upload-subject');
   try {
     const path = join(directory, 'image.iso');
     await writeNoise(path);
@@ -44,7 +43,7 @@ export async function upload(): Promise<void> {
     const ours = async () => {
       await run('sync', []);
       subject.send({ url: server.url, path } satisfies UploadOrder);
-      const answer = await nextMessage<UploadAnswer>(subject);
+      const answer = await nextMessage<UploadAnswer>(subject, roundMsMax);
       if (answer.size !== bytes) throw new Error(`${answer.size} bytes were stored`);
       residentMB = Math.max(residentMB, answer.residentMB);
       return answer.ms / 1000;
@@ -78,19 +77,6 @@ async function writeNoise(path: string): Promise<void> {
     await file.writeFile(block);
   }
   await file.close();
-}
-
-function nextMessage<T>(child: ChildProcess): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer within ${roundMsMax / 1000} s`)), roundMsMax);
-    const end = (code: number | null) => reject(new Error(`the process ended with ${code}`));
-    child.once('exit', end);
-    child.once('message', (message) => {
-      clearTimeout(timer);
-      child.off('exit', end);
-      resolve(message as T);
-    });
-  });
 }
 
 function run(command: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<void> {
