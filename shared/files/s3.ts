@@ -28,7 +28,7 @@ import { refuseFullDisk } from './disk-full.ts';
 import { checkFileKey, checkFilePrefix, isFileKey } from './file-key.ts';
 import type { FileKey, FileStatus, Files } from './files.ts';
 import { type Bucket, isConflict, isMissing, isNoUpload, isRefused, openBucket, statusCodeOf } from './s3/bucket.ts';
-import { abandonUpload, crcOf, partBytesMin, type UploadOptions, uploadFile, uploadStream, uploadsBelow } from './s3/upload.ts';
+import { abandonUpload, crcOf, partBytesMin, type TakingUp, type UploadOptions, uploadFile, uploadStream, uploadsBelow } from './s3/upload.ts';
 import { untilAborted } from './until-aborted.ts';
 
 export interface S3FilesOptions {
@@ -38,6 +38,8 @@ export interface S3FilesOptions {
   readonly partBytes?: number;
   /** Bytes above which a copy is made in parts. S3's own bound is 5 GiB. */
   readonly copyBytesMax?: number;
+  /** An unfinished upload of another process is taken up once nothing was sent for so long. A process that died is missed for about as long. */
+  readonly quietMs?: number;
 }
 
 export interface S3Files extends Files {
@@ -57,9 +59,10 @@ const resumesMax = 5;
 const copyPartBytes = 1024 ** 3;
 
 /** Connects when it is first used. `close` waits for what is under way. */
-export function s3Files({ place, clock, partBytes = partBytesMin, copyBytesMax = 5 * 1024 ** 3 }: S3FilesOptions): S3Files {
+export function s3Files({ place, clock, partBytes = partBytesMin, copyBytesMax = 5 * 1024 ** 3, quietMs = 20_000 }: S3FilesOptions): S3Files {
   const bucket = openBucket(place, clock);
   const { client, name: bucketName, objectKey, guard } = bucket;
+  const takingUp: TakingUp = { left: new Set(), quietMs, now: clock.now };
   const underWay = new Set<Promise<unknown>>();
   const never = new AbortController().signal;
   setMaxListeners(0, never);
@@ -133,11 +136,13 @@ export function s3Files({ place, clock, partBytes = partBytesMin, copyBytesMax =
       const { size } = await file.stat();
       if (size <= partBytes) return await putBytes(key, await readAll(file, size, path), ifAbsent, signal);
       if (ifAbsent && (await bucket.head(key, signal))) return false;
-      // Two processes that take up the same unfinished upload send the same parts; the one that comes last finds it ended.
+      // What is taken up may be ended meanwhile, by one who was only slow.
       let isResumed = digestOfContentKey(key) !== undefined;
       for (;;) {
         try {
-          return await writeOnce(key, ifAbsent, signal, (metadata) => uploadFile(file, size, isResumed, optionsOf(key, metadata, ifAbsent, signal)));
+          return await writeOnce(key, ifAbsent, signal, (metadata) =>
+            uploadFile(file, size, isResumed ? takingUp : undefined, optionsOf(key, metadata, ifAbsent, signal)),
+          );
         } catch (error) {
           if (!isResumed || !isNoUpload(error)) throw error;
           if (ifAbsent && (await bucket.head(key, signal))) return false;

@@ -131,6 +131,8 @@ describe('files in S3', { timeout: 120_000 }, () => {
     onTestFinished(proxy.close);
     return { proxy, place: { ...place, endpoint: `http://127.0.0.1:${proxy.port}` } };
   };
+  /** So many that the upload cannot end between the look that sees the first of them and the cut. */
+  const brokenParts = 16;
   /** Begins to store a local file under its digest, and cuts the connection when the server has so many parts of it. */
   const brokenUpload = async (place: S3Place, path: string, sha256: string, partsMin: number): Promise<number> => {
     const raw = rawClient(place);
@@ -148,7 +150,7 @@ describe('files in S3', { timeout: 120_000 }, () => {
 
   test('an upload that broke off goes on where it was: what the server has is not sent again', async ({ skip }) => {
     const { files, place } = await own(skip);
-    const content = randomBytes(8 * partBytes);
+    const content = randomBytes(brokenParts * partBytes);
     const path = await localFile(content);
     const sha256 = createHash('sha256').update(content).digest('hex');
     const parts = await brokenUpload(place, path, sha256, 3);
@@ -156,28 +158,53 @@ describe('files in S3', { timeout: 120_000 }, () => {
     expect(await files.stat(contentKey(sha256))).toBeUndefined();
 
     const { proxy, place: counted } = await behindProxy(place);
-    const next = s3Files({ place: counted, clock, partBytes });
+    const next = s3Files({ place: counted, clock, partBytes, quietMs: 0 });
     onTestFinished(() => next.close());
     expect(await storeLocalFile(next, path)).toEqual({ sha256, size: content.byteLength });
-    expect(proxy.bytesSent()).toBeGreaterThan((7 - parts) * partBytes);
-    expect(proxy.bytesSent()).toBeLessThan((8 - parts) * partBytes + mebibyte);
+    expect(proxy.bytesSent()).toBeGreaterThan((brokenParts - 1 - parts) * partBytes);
+    expect(proxy.bytesSent()).toBeLessThan((brokenParts - parts) * partBytes + mebibyte);
     expect((await read(files, contentKey(sha256))).equals(content)).toBe(true);
     expect(await files.sweepUploads(0)).toBe(0);
   });
 
+  test('what another process may still be sending is left to it; what we gave up ourselves goes on at once', async ({ skip }) => {
+    const { place } = await own(skip);
+    const content = randomBytes(brokenParts * partBytes);
+    const path = await localFile(content);
+    const sha256 = createHash('sha256').update(content).digest('hex');
+    await brokenUpload(place, path, sha256, 3);
+
+    const { proxy, place: counted } = await behindProxy(place);
+    const next = s3Files({ place: counted, clock, partBytes });
+    onTestFinished(() => next.close());
+    const raw = rawClient(place);
+    onTestFinished(() => raw.client.destroy());
+    const putting = next.put(contentKey(sha256), { path }, { ifAbsent: true });
+    putting.catch(() => {});
+    await until(async () => (await raw.partCounts()).filter((parts) => parts >= 3).length === 2, { timeoutMs: 30_000, what: 'three parts of each upload' });
+    proxy.cut();
+    await expect(putting).rejects.toMatchObject({ code: 'FILES_UNAVAILABLE' });
+    proxy.heal();
+    const sentBefore = proxy.bytesSent();
+    expect(await next.put(contentKey(sha256), { path }, { ifAbsent: true })).toBe(true);
+    expect(proxy.bytesSent() - sentBefore).toBeLessThan((brokenParts - 3) * partBytes + mebibyte);
+  });
+
   test('parts of another content are not taken for ours', async ({ skip }) => {
     const { files, place } = await own(skip);
-    const content = randomBytes(4 * partBytes);
+    const content = randomBytes(brokenParts * partBytes);
     const sha256 = createHash('sha256').update(content).digest('hex');
     // Somebody wrote other bytes under the digest of ours: its size is right, its content is not.
-    await brokenUpload(place, await localFile(randomBytes(4 * partBytes)), sha256, 2);
-    expect(await files.put(contentKey(sha256), { path: await localFile(content) }, { ifAbsent: true })).toBe(true);
+    await brokenUpload(place, await localFile(randomBytes(brokenParts * partBytes)), sha256, 2);
+    const next = s3Files({ place, clock, partBytes, quietMs: 0 });
+    onTestFinished(() => next.close());
+    expect(await next.put(contentKey(sha256), { path: await localFile(content) }, { ifAbsent: true })).toBe(true);
     expect((await read(files, contentKey(sha256))).equals(content)).toBe(true);
   });
 
   test('what a crash left of an upload is swept when it is old, and never visible', async ({ skip }) => {
     const { files, place } = await own(skip);
-    const content = randomBytes(4 * partBytes);
+    const content = randomBytes(brokenParts * partBytes);
     const sha256 = createHash('sha256').update(content).digest('hex');
     await brokenUpload(place, await localFile(content), sha256, 1);
     expect(await files.list('')).toEqual([]);

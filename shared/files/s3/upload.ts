@@ -36,6 +36,15 @@ export interface UploadOptions {
   readonly partBytes?: number;
 }
 
+/** Which unfinished uploads nobody works on any more. The server takes the end of one upload from each who says it, so two that share one would both be told that they stored the file. */
+export interface TakingUp {
+  /** Uploads that this process gave up itself. */
+  readonly left: Set<string>;
+  /** Those of others, once nothing was sent for so long. */
+  readonly quietMs: number;
+  readonly now: () => number;
+}
+
 interface SentPart {
   readonly size: number;
   readonly tag: string;
@@ -56,14 +65,15 @@ function partBytesFor(size: number, least = partBytesMin): number {
 }
 
 /**
- * Sends an open file. `isResumed`: an unfinished upload of this key is taken up, and what fails on the way to the server is left for the next try; only for keys whose content never differs.
+ * Sends an open file. `takingUp`: an unfinished upload of this key is taken up, and what fails on the way to the server is left for the next try; only for keys whose content never differs.
  * Rejects with what the server said; see `endUpload`.
  */
-export async function uploadFile(file: FileHandle, size: number, isResumed: boolean, options: UploadOptions): Promise<void> {
+export async function uploadFile(file: FileHandle, size: number, takingUp: TakingUp | undefined, options: UploadOptions): Promise<void> {
   const { bucket, key, signal } = options;
   const partBytes = partBytesFor(size, options.partBytes);
-  const earlier = isResumed ? await unfinishedUpload(bucket, key, signal) : undefined;
+  const earlier = takingUp && (await unfinishedUpload(bucket, key, takingUp, signal));
   const id = earlier?.id ?? (await beginUpload(options));
+  takingUp?.left.delete(id);
   const numbers = Array.from({ length: Math.ceil(size / partBytes) }, (_, place) => place + 1);
   const completed: CompletedPart[] = [];
   const spare: Buffer[] = [];
@@ -77,7 +87,8 @@ export async function uploadFile(file: FileHandle, size: number, isResumed: bool
     });
     await endUpload(id, completed, size, options);
   } catch (error) {
-    if (!isResumed || signal.aborted || !isPassing(error)) await abandonUpload(bucket, key, id);
+    if (!takingUp || signal.aborted || !isPassing(error)) await abandonUpload(bucket, key, id);
+    else takingUp.left.add(id);
     throw error;
   }
 }
@@ -192,10 +203,11 @@ export async function abandonUpload({ client, name, objectKey, deadline }: Bucke
   forget();
 }
 
-/** The latest unfinished upload of a key, with the parts that the server has. */
+/** The latest unfinished upload of a key, with the parts that the server has. Undefined where there is none, or somebody may still be at work on it. */
 async function unfinishedUpload(
   bucket: Bucket,
   key: string,
+  { left, quietMs, now }: TakingUp,
   signal: AbortSignal,
 ): Promise<{ readonly id: string; readonly parts: ReadonlyMap<number, SentPart> } | undefined> {
   const objectKey = bucket.objectKey(key);
@@ -207,16 +219,18 @@ async function unfinishedUpload(
   const id = latest?.UploadId;
   if (id === undefined) return undefined;
   const parts = new Map<number, SentPart>();
+  let lastSentAt = latest?.Initiated?.getTime() ?? 0;
   try {
     for (let marker: string | undefined; ; ) {
       const page = await bucket.client.send(
         new ListPartsCommand({ Bucket: bucket.name, Key: objectKey, UploadId: id, ...(marker === undefined ? {} : { PartNumberMarker: marker }) }),
         { abortSignal: signal },
       );
-      for (const { PartNumber: number, Size: size, ETag: tag, ChecksumCRC32: crc } of page.Parts ?? []) {
+      for (const { PartNumber: number, Size: size, ETag: tag, ChecksumCRC32: crc, LastModified: sentAt } of page.Parts ?? []) {
+        lastSentAt = Math.max(lastSentAt, sentAt?.getTime() ?? 0);
         if (number !== undefined && size !== undefined && tag !== undefined && crc !== undefined) parts.set(number, { size, tag, crc });
       }
-      if (page.IsTruncated !== true || page.NextPartNumberMarker === undefined) return { id, parts };
+      if (page.IsTruncated !== true || page.NextPartNumberMarker === undefined) break;
       marker = page.NextPartNumberMarker;
     }
   } catch (error) {
@@ -224,6 +238,7 @@ async function unfinishedUpload(
     if (isNoUpload(error)) return undefined;
     throw error;
   }
+  return left.has(id) || now() - lastSentAt >= quietMs ? { id, parts } : undefined;
 }
 
 /** All unfinished uploads of keys that begin so. */
